@@ -1,0 +1,99 @@
+"""``v1``: Service, Endpoints and Secret."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ingress.resources.meta import ObjectMeta, ObjectRef, Source
+
+__all__ = [
+    "EndpointAddress",
+    "EndpointPort",
+    "EndpointSubset",
+    "Endpoints",
+    "Secret",
+    "Service",
+    "ServicePort",
+    "ServiceSpec",
+]
+
+
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``ServicePort``. ``target_port`` of ``None`` means: the same as ``port``."""
+
+    name: str = ""
+    port: int
+    target_port: int | str | None = None
+    protocol: str = "TCP"
+    app_protocol: str | None = None
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``ServiceSpec``. ``cluster_ip`` of ``"None"``: headless."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    external_name: str = ""
+    ports: tuple[ServicePort, ...] = ()
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A Service."""
+
+    metadata: ObjectMeta
+    spec: ServiceSpec = ServiceSpec()
+    source: Source | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(kind="Service", namespace=self.metadata.namespace, name=self.metadata.name)
+
+
+class EndpointAddress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``EndpointAddress``."""
+
+    ip: str
+
+
+class EndpointPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``EndpointPort`` of Endpoints."""
+
+    name: str = ""
+    port: int
+    protocol: str = "TCP"
+
+
+class EndpointSubset(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``EndpointSubset``: every address serves every port."""
+
+    addresses: tuple[EndpointAddress, ...] = ()
+    not_ready_addresses: tuple[EndpointAddress, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Endpoints, the older form of EndpointSlice; same name as its Service."""
+
+    metadata: ObjectMeta
+    subsets: tuple[EndpointSubset, ...] = ()
+    source: Source | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(kind="Endpoints", namespace=self.metadata.namespace, name=self.metadata.name)
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A Secret. ``data`` is decoded from base64; ``stringData`` of files is merged into it. Never logged."""
+
+    metadata: ObjectMeta
+    type: str = "Opaque"
+    data: dict[str, bytes] = {}
+    source: Source | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(kind="Secret", namespace=self.metadata.namespace, name=self.metadata.name)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.metadata.namespace}/{self.metadata.name}, keys={sorted(self.data)})"

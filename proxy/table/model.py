@@ -1,0 +1,218 @@
+"""The values of the routing table.
+
+Rules of the language:
+
+1. ``hosts``, ``clusters``, ``certificates`` and ``server_names`` are maps; a change replaces whole values by key.
+2. A route names its cluster and a server name its certificate by key. A key that is missing is not an error of the
+   table: the route answers 503, the name gets the default certificate.
+3. A host key is a lower-case DNS name, ``*.`` and a name (one label), or ``*`` (any host).
+4. All durations are seconds, all sizes bytes. ``0`` means "no limit" for sizes, never for durations.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "AccessLogFormat",
+    "Balance",
+    "BalanceMethod",
+    "Certificate",
+    "Cluster",
+    "Endpoint",
+    "Forward",
+    "HashPart",
+    "Host",
+    "HostPattern",
+    "Labels",
+    "PathKind",
+    "Policy",
+    "Respond",
+    "Route",
+    "RouteAction",
+    "Settings",
+    "Table",
+]
+
+HostPattern = str
+PathKind = Literal["exact", "prefix"]
+AccessLogFormat = Literal["off", "json", "combined"]
+BalanceMethod = Literal["round_robin", "least_requests", "random_two", "ewma", "hash"]
+HashSource = Literal[
+    "text", "remote_addr", "host", "request_uri", "uri", "args", "method", "scheme", "header", "cookie", "arg"
+]
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a route comes from: the bounded label values of metrics and the access log."""
+
+    namespace: str = ""
+    ingress: str = ""
+    path: str = ""
+    """The path as the Ingress wrote it."""
+    service: str = ""
+    port: str = ""
+    """The Service port, a number or a name, as the Ingress wrote it."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Per-route limits. ``None`` means: as in :class:`Settings`."""
+
+    max_body_bytes: int | None = None
+    connect_timeout: float | None = None
+    read_timeout: float | None = None
+    """Longest wait between two reads from the upstream, seconds."""
+    send_timeout: float | None = None
+    """Longest wait between two writes to the upstream, seconds."""
+
+
+class Forward(msgspec.Struct, frozen=True, kw_only=True, tag="forward"):
+    """Send the request to an endpoint of ``cluster``."""
+
+    cluster: str
+
+
+class Respond(msgspec.Struct, frozen=True, kw_only=True, tag="respond"):
+    """Answer here: a route whose configuration is unsafe or whose backend cannot exist answers 503."""
+
+    status: int
+    reason: str
+    """Shown to the client; never carries user input."""
+
+
+RouteAction = Forward | Respond
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One path of one host."""
+
+    kind: PathKind = "prefix"
+    path: str = "/"
+    """Begins with ``/``. A prefix matches whole path elements; one trailing slash of a prefix does not count."""
+    action: RouteAction
+    https_redirect: bool = False
+    """Plain-text requests are answered by a redirect to the same URL with https."""
+    policy: Policy = Policy()
+    labels: Labels = Labels()
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The routes of one host pattern. At most one route per kind and path (a trailing slash of a prefix aside)."""
+
+    routes: tuple[Route, ...] = ()
+    default: Route | None = None
+    """Serves what no route of this host matches. ``None``: the table's default."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One address that serves a cluster. ``address`` is an IP address, or a DNS name where the cluster says so."""
+
+    address: str
+    port: int
+
+
+class HashPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One piece of a hash key. ``name`` is the literal text, or the header, cookie or query argument."""
+
+    source: HashSource
+    name: str = ""
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an endpoint is chosen. ``hash_key`` is used by method ``hash`` only."""
+
+    method: BalanceMethod = "round_robin"
+    hash_key: tuple[HashPart, ...] = ()
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A backend with its endpoints, sorted, without duplicates. No endpoints: its routes answer 503."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    by_name: bool = False
+    """Endpoint addresses are DNS names, resolved when dialled (Service type ExternalName). Names that resolve to
+    loopback, link-local or unspecified addresses are refused unless ``Settings.allow_local_names``."""
+    balance: Balance = Balance()
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A certificate chain and its key. ``__repr__`` hides the key; debug views must too."""
+
+    chain_pem: str
+    key_pem: str
+
+    def __repr__(self) -> str:
+        return f"Certificate(chain_pem=<{len(self.chain_pem)} bytes>, key_pem=<redacted>)"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What holds for every host."""
+
+    max_request_line: int = 8 * 1024
+    """As nginx ``large_client_header_buffers`` and Apache ``LimitRequestLine``. More: 414."""
+    max_header_bytes: int = 32 * 1024
+    """All header lines together, nginx 4 × 8 KiB. More: 431."""
+    max_header_fields: int = 100
+    """As Apache ``LimitRequestFields``. More: 431."""
+    max_body_bytes: int = 0
+    """0: no limit, bodies stream. More: 413."""
+    max_connections: int = 0
+    """Client connections of one worker. 0: what the limit of open files allows. Beyond: 503 and close."""
+
+    tls_handshake_timeout: float = 10.0
+    header_timeout: float = 15.0
+    """From the first byte (or the accept) to the end of the request head, as HAProxy ``timeout http-request``."""
+    keepalive_timeout: float = 75.0
+    """Idle time between two requests, as nginx."""
+    body_timeout: float = 60.0
+    """Longest wait for the next bytes of a request body, as nginx ``client_body_timeout``."""
+    body_min_rate: int = 240
+    """Bytes per second below which a request body is cut off after ``body_timeout`` (Kestrel's 240)."""
+    write_timeout: float = 60.0
+    """Longest wait for a client to take response bytes, as nginx ``send_timeout``."""
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+    send_timeout: float = 60.0
+    tunnel_timeout: float = 3600.0
+    """Idle time of an upgraded connection, as HAProxy ``timeout tunnel 1h``."""
+    upstream_keepalive_timeout: float = 55.0
+    """Idle time of a pooled connection; below the 60 s after which most servers close."""
+    upstream_keepalive_connections: int = 320
+    """Idle connections kept per endpoint and worker, as ingress-nginx."""
+
+    max_retries: int = 2
+    """Further endpoints tried after the first, as ingress-nginx ``proxy-next-upstream-tries`` 3."""
+    retry_budget_percent: int = 20
+    """Retries allowed per 100 requests, so that retries never multiply an outage."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs whose X-Forwarded-* headers are believed."""
+    merge_slashes: bool = True
+    """``//`` in a path counts as ``/``, in matching and forwarding."""
+    allow_underscores: bool = False
+    """Keep header names with ``_``. Off: they are dropped, since CGI-like backends confuse them with ``-``."""
+    https_redirect_status: int = 308
+    https_redirect_port: int = 443
+    """The port that clients reach https on; named in redirects unless 443."""
+    http_port: int = 80
+    https_port: int = 443
+    """The ports X-Forwarded-Port tells for each scheme."""
+    allow_local_names: bool = False
+    access_log: AccessLogFormat = "json"
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything a worker needs."""
+
+    hosts: dict[HostPattern, Host] = {}
+    clusters: dict[str, Cluster] = {}
+    certificates: dict[str, Certificate] = {}
+    server_names: dict[HostPattern, str] = {}
+    """TLS server name (exact or ``*.`` wildcard) → key in ``certificates``."""
+    default: Route | None = None
+    """Serves what no host matches. ``None``: 404."""
+    default_certificate: str | None = None
+    """Key in ``certificates``. ``None``: a self-signed one that the worker makes."""
+    settings: Settings = Settings()
