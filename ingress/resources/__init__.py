@@ -30,6 +30,7 @@ from ingress.resources.networking import (
     TypedReference,
 )
 from ingress.resources.problem import Problem, Severity
+from ingress.resources.snapshot import Key, Snapshot
 
 KubernetesObject = Ingress | IngressClass | Service | EndpointSlice | Endpoints | Secret
 
@@ -50,6 +51,7 @@ __all__ = [
     "IngressRule",
     "IngressSpec",
     "IngressTls",
+    "Key",
     "KubernetesObject",
     "ObjectMeta",
     "ObjectRef",
@@ -62,6 +64,7 @@ __all__ = [
     "Severity",
     "SliceEndpoint",
     "SlicePort",
+    "Snapshot",
     "Source",
     "TypedReference",
 ]

@@ -13,7 +13,7 @@ __all__ = ["Problem", "Severity"]
 Severity = Literal["error", "warning"]
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``reason`` is CamelCase as in Kubernetes Events; ``message`` is one sentence for people."""
 
     object: ObjectRef
@@ -23,3 +23,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True, omit_defaul
     message: str
     severity: Severity = "error"
     source: Source | None = None
+
+    @property
+    def sort_key(self) -> tuple[ObjectRef, str, str, str]:
+        return (self.object, self.field, self.reason, self.message)
