@@ -46,7 +46,7 @@ def canonical_host(raw: bytes) -> str:
         name = name[:-1]
     if not name:
         raise BadHost("host is empty")
-    if name[0] == 0x2E or b".." in name or name[-1] == 0x2E:
+    if name[0] == 0x2E or name.find(b"..") >= 0 or name[-1] == 0x2E:
         raise BadHost("host has an empty label")
     if len(name) > MAX_NAME:
         raise BadHost(f"host is longer than {MAX_NAME} bytes")

@@ -27,6 +27,7 @@ _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 _PLAIN: Final = bytes(sorted(_UNRESERVED)) + b"!$&'()*+,;=:@/"
 """What may stand in a path as it is: ``pchar`` without escapes, and ``/`` (RFC 3986 section 3.3)."""
 
+_DOT: Final = 0x2E
 _REFUSED: Final = re.compile(rb"[\x00-\x1f\x7f\\#?]")
 _REFUSED_ESCAPES: Final = frozenset((0x00, 0x0A, 0x0D))
 _SPECIAL: Final = re.compile(rb"%([0-9A-Fa-f]{2})?|[^%" + re.escape(_PLAIN) + rb"]")
@@ -43,8 +44,14 @@ class BadPath(ValueError):  # noqa: N818 - a verdict on input, named like its si
 
 def normalise_path(path: bytes, *, merge_slashes: bool = True) -> bytes:
     """The one spelling of ``path`` (without query). Raises :class:`BadPath`."""
-    # The common case costs a translate and two searches, and returns the very same object.
-    if path[:1] == b"/" and b"//" not in path and b"/." not in path and not path.translate(None, _PLAIN):
+    # The common case costs two scans and a translate, and returns the very same object. (``find``, because ``in`` with
+    # bytes on both sides first tries the left one as a number, and is three times slower.)
+    if (
+        path[:1] == b"/"
+        and path.find(b"//") < 0
+        and (_DOT not in path or path.find(b"/.") < 0)
+        and not path.translate(None, _PLAIN)
+    ):
         return path
     return _normalise(path, merge_slashes)
 
