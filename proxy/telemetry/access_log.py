@@ -132,7 +132,8 @@ class AccessLog:
             request = f"{method.decode('latin-1')} {target.decode('latin-1')} {protocol}" if method else ""
             upstream = f"{labels.namespace}-{labels.service}-{labels.port}" if labels.service else ""
             if upstream_addr:
-                tail = f"{upstream_addr} {response_bytes} {upstream_duration:.3f} {upstream_status or '-'}"
+                took = f"{upstream_duration:.3f}" if upstream_duration >= 0.0 else "-"
+                tail = f"{upstream_addr} {response_bytes} {took} {upstream_status or '-'}"
             else:
                 tail = "- - - -"
             text = (

@@ -130,6 +130,7 @@ class Telemetry:
         "retries_denied",
         "tls_handshake_failures",
         "tls_handshakes",
+        "unrouted",
         "upstream_connect_failures",
         "upstream_connects",
         "upstream_reused",
@@ -143,6 +144,7 @@ class Telemetry:
         self.refused_limit = 0
         self.bad_requests = 0
         self.tls_handshakes = 0
+        self.unrouted = 0
         self.tls_handshake_failures = 0
         self.upstream_connects = 0
         self.upstream_connect_failures = 0

@@ -1,0 +1,59 @@
+"""What an exchange asks of the client's side, whatever its protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.message.forwarding import ClientFacts
+from proxy.message.local import LocalResponse
+from proxy.message.response import ResponseHead
+
+__all__ = ["Downstream"]
+
+
+class Downstream(Protocol):
+    """One request stream of a client. For HTTP/1.1 it is the connection, one request after the other."""
+
+    facts: ClientFacts
+
+    def send_continue(self) -> None:
+        """The request body is wanted (100 Continue)."""
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """Pass a 1xx response on."""
+
+    def begin_response(self, head: ResponseHead, *, close: bool) -> None:
+        """The head of the response. ``close``: the connection serves nothing after it."""
+
+    def flush_response(self) -> None:
+        """The body is not there yet: let the head go ahead."""
+
+    def send_body(self, data: bytes) -> None:
+        """Bytes of the response body."""
+
+    def end_response(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The response is whole. The stream may begin its next request before this returns."""
+
+    def send_local(self, response: LocalResponse, *, request_id: bytes, close: bool) -> None:
+        """A whole response made here; as ``end_response`` after it."""
+
+    def abort_response(self) -> None:
+        """The response cannot be completed: make the client see that it is truncated."""
+
+    def start_tunnel(self, head: ResponseHead) -> bytes:
+        """Pass the 101 on; returns what the client already sent behind its request."""
+
+    def send_tunnel(self, data: bytes) -> None:
+        """Bytes of the tunnel."""
+
+    def end_tunnel(self) -> None:
+        """Close once everything was sent."""
+
+    def pause_body(self) -> None:
+        """Take no more request bytes from the client for now."""
+
+    def resume_body(self) -> None:
+        """Take them again."""
+
+    def unsent(self) -> int:
+        """Bytes of the response that the client did not take yet."""

@@ -1,0 +1,588 @@
+"""One request: from its head, through the choice of an endpoint, to the end of its response.
+
+Rules:
+
+1. The state is read once, at the request head.
+2. Nothing waits here. The client's side, the dialer and the upstream connection call in; every call ends with the
+   exchange in a state from which the next one may come.
+3. The response belongs to whoever begins it: after ``begin_response`` nothing is retried, and a failure truncates.
+4. An upstream connection goes back to the pool only after a whole response to a wholly sent request.
+5. A request is sent again only if it is idempotent and no byte of a response came, or if it provably never arrived.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+from proxy.engine.downstream import Downstream
+from proxy.engine.record import record
+from proxy.engine.route import CompiledRoute
+from proxy.engine.runtime import Runtime
+from proxy.engine.target import settle_target
+from proxy.http1.chunked import encode_chunk, encode_last_chunk
+from proxy.http1.encode import encode_request
+from proxy.message import fields
+from proxy.message.errors import BadRequest
+from proxy.message.forwarding import forwarded_proto, is_request_id, trusted_block
+from proxy.message.local import LocalResponse, local_response
+from proxy.message.request import CHUNKED, NO_BODY, RequestHead
+from proxy.message.response import ResponseHead
+from proxy.routing import BadHost, canonical_host
+from proxy.upstream.cluster import ClusterState
+from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.dial import Dial
+from proxy.upstream.endpoint import EndpointState
+
+__all__ = ["Exchange"]
+
+REPLAY_LIMIT: Final = 64 * 1024
+"""Bytes of a request body kept until the response begins, so that it can be sent again."""
+
+_IDEMPOTENT: Final = frozenset(
+    {b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"}
+)
+"""RFC 9110 section 9.2.2 and the registry of methods."""
+
+_TRANSPORT_FAILURES: Final = frozenset({"UpstreamClosed", "UpstreamReset", "UpstreamTimeout"})
+"""Failures of the way or the process, which speak against the endpoint; a malformed response does not."""
+
+
+class Exchange:
+    """Reused for all requests of a client stream, one after the other."""
+
+    __slots__ = (
+        "activity",
+        "blocked_at",
+        "blocked_unsent",
+        "client_address",
+        "cluster",
+        "dial",
+        "downstream",
+        "endpoint",
+        "error",
+        "head",
+        "kept",
+        "kept_bytes",
+        "replayable",
+        "request_bytes",
+        "request_done",
+        "request_id",
+        "request_trailers",
+        "response_bytes",
+        "response_started",
+        "retries",
+        "route",
+        "running",
+        "runtime",
+        "started",
+        "status",
+        "tried",
+        "tunnel",
+        "upstream",
+        "upstream_blocked_at",
+        "upstream_names",
+        "upstream_seconds",
+        "upstream_started",
+        "upstream_status",
+        "use_fresh",
+    )
+
+    def __init__(self, runtime: Runtime, downstream: Downstream, head: RequestHead) -> None:
+        # Life of the stream.
+        self.runtime = runtime
+        self.downstream = downstream
+        self.head = head
+        self.running = False
+        # Life of one request: set in ``start``.
+        self.tried: list[EndpointState] = []
+        self.kept: list[bytes] = []
+        self.upstream: UpstreamConnection | None = None
+        self.dial: Dial | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.route: CompiledRoute | None = None
+        self.cluster: ClusterState | None = None
+        self.endpoint: EndpointState | None = None
+        self.client_address = self.downstream.facts.address
+        self.request_id = b""
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.request_done = self.head.content_length == NO_BODY
+        self.response_started = False
+        self.request_trailers: list[tuple[bytes, bytes]] = []
+        self.replayable = True
+        self.kept_bytes = 0
+        self.use_fresh = False
+        """A pooled connection was stale: take a new one for the next try."""
+        self.retries = 0
+        self.status = 0
+        self.error = ""
+        self.tunnel = False
+        self.upstream_names = ""
+        self.upstream_status = 0
+        self.upstream_started = 0.0
+        self.upstream_seconds = 0.0
+        self.blocked_at = 0.0
+        self.blocked_unsent = 0
+        self.upstream_blocked_at = 0.0
+
+    # ---- what filters and balancers may see
+
+    @property
+    def scheme(self) -> bytes:
+        """As the client used it, as far as it can be believed."""
+        return forwarded_proto(self.head, self.downstream.facts)
+
+    @property
+    def canonical_host(self) -> str:
+        """The host without port, in lower case; empty where the request named none."""
+        try:
+            return canonical_host(self.head.host)
+        except BadHost:
+            return ""
+
+    def upstream_statuses(self) -> str:
+        """The status of each try, as nginx's ``$upstream_status``: a failed try has none."""
+        if not self.upstream_names:
+            return ""
+        return ", ".join([*["-"] * self.upstream_names.count(","), str(self.upstream_status or "-")])
+
+    # ---- from the client's side
+
+    def start(self) -> None:
+        """The request head is in ``self.head``.
+
+        Raises:
+            BadRequest: target or host have no safe meaning; nothing was begun.
+        """
+        now = monotonic()
+        runtime = self.runtime
+        state = runtime.state
+        head = self.head
+        host = settle_target(head, state)
+        self._clear()
+        self.started = self.activity = now
+        self.running = True
+        runtime.active += 1
+        given_id = head.special.get(fields.REQUEST_ID) if len(head.special) > 1 else None
+        self.request_id = given_id if given_id is not None and is_request_id(given_id) else runtime.request_id()
+        route = host.match(head.path) if host is not None else None
+        if route is None:
+            route = state.default
+            if route is None:
+                self._answer(local_response(404, error="NoRoute"))
+                return
+        self.route = route
+        for request_head in route.head_filters:
+            response = request_head(self)
+            if response is not None:
+                self._answer(response)
+                return
+        if route.response is not None:
+            self._answer(route.response)
+            return
+        self.cluster = state.clusters.get(route.cluster)
+        self._connect(now)
+
+    def request_body(self, data: bytes) -> None:
+        """Bytes of the request body, without their coding."""
+        if not self.running:
+            return
+        self.activity = monotonic()
+        size = len(data)
+        self.request_bytes += size
+        route = self.route
+        if route is not None:
+            for request_body in route.body_filters:
+                response = request_body(self, size)
+                if response is not None:
+                    self._cut_short(response)
+                    return
+        if self.replayable:
+            self.kept.append(data)
+            self.kept_bytes += size
+        upstream = self.upstream
+        if upstream is None:
+            # Still connecting: these bytes wait, and no more are taken from the client.
+            self.downstream.pause_body()
+            return
+        upstream.write(encode_chunk(data) if self.head.content_length == CHUNKED else data)
+        if self.kept_bytes > REPLAY_LIMIT:
+            self._forget_body()
+
+    def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The request body is whole."""
+        if not self.running:
+            return
+        self.request_done = True
+        self.request_trailers = trailers
+        self.activity = monotonic()
+        upstream = self.upstream
+        if upstream is not None:
+            if self.head.content_length == CHUNKED:
+                upstream.write(encode_last_chunk(trailers))
+            upstream.request_sent = True
+
+    def client_gone(self, reason: str = "ClientGone") -> None:
+        """The client's side ended. Nobody waits for the response any more."""
+        if not self.running:
+            return
+        if self.tunnel:
+            if self.upstream is not None:
+                # What the client sent last still goes to the backend.
+                self.upstream.finish()
+                self.upstream = None
+                self._release_endpoint()
+        else:
+            self.error = reason
+            if not self.response_started:
+                self.status = 499
+            self._drop_upstream()
+        self._finish()
+
+    def body_failed(self, error: BadRequest) -> None:
+        """The request body is malformed: its end will never be known."""
+        self._cut_short(local_response(error.status, error=error.reason, close=True))
+
+    def downstream_blocked(self) -> None:
+        """The client takes the response slower than it comes."""
+        self.blocked_at = monotonic()
+        self.blocked_unsent = self.downstream.unsent()
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def downstream_writable(self) -> None:
+        """The client caught up."""
+        self.blocked_at = 0.0
+        self.activity = monotonic()
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    def tunnel_from_client(self, data: bytes) -> None:
+        """Bytes of the tunnel."""
+        self.activity = monotonic()
+        self.request_bytes += len(data)
+        if self.upstream is not None:
+            self.upstream.write(data)
+
+    def tunnel_client_eof(self) -> None:
+        """The client half-closed the tunnel."""
+        if self.upstream is not None:
+            self.upstream.write_eof()
+
+    # ---- the way to an endpoint
+
+    def _connect(self, now: float) -> None:
+        cluster = self.cluster
+        endpoint: EndpointState | None
+        if self.use_fresh and self.endpoint is not None and not self.endpoint.retired:
+            endpoint = self.endpoint
+        else:
+            endpoint = None if cluster is None else cluster.choose(self, self.tried, now)
+        if endpoint is None:
+            self._answer(local_response(503, error="NoEndpoints"))
+            return
+        self.endpoint = endpoint
+        endpoint.active += 1
+        name = endpoint.name
+        self.upstream_names = f"{self.upstream_names}, {name}" if self.upstream_names else name
+        if not self.use_fresh:
+            connection = endpoint.take()
+            if connection is not None:
+                self.runtime.telemetry.upstream_reused += 1
+                self._send(connection, now)
+                return
+        self.use_fresh = False
+        assert self.route is not None
+        self.dial = self.runtime.dialer.dial(endpoint, self.route.connect_timeout, self)
+
+    def dialled(self, connection: UpstreamConnection) -> None:
+        """The connection is there."""
+        self.dial = None
+        self.runtime.telemetry.upstream_connects += 1
+        self._send(connection, monotonic())
+
+    def dial_failed(self, reason: str) -> None:
+        """The connection could not be made: nothing was sent."""
+        self.dial = None
+        self.runtime.telemetry.upstream_connect_failures += 1
+        self._try_failed(reason, may_retry=True, spends_budget=False)
+
+    def _send(self, connection: UpstreamConnection, now: float) -> None:
+        head = self.head
+        downstream = self.downstream
+        facts = downstream.facts
+        if not head.host and self.endpoint is not None:
+            # HTTP/1.0 without Host: HTTP/1.1 must name one.
+            head.host = self.endpoint.name.encode("ascii")
+        if facts.trusted:
+            forwarding, self.client_address = trusted_block(head, facts, self.runtime.state.trusted)
+        else:
+            forwarding = facts.constant + head.host
+        self.upstream = connection
+        self.upstream_started = self.activity = now
+        connection.begin(self, is_head=head.method == b"HEAD")
+        data = encode_request(head, forwarding, self.request_id)
+        if head.content_length == NO_BODY:
+            connection.request_sent = True
+            connection.write(data)
+            return
+        connection.write(data)
+        for part in self.kept:
+            connection.write(encode_chunk(part) if head.content_length == CHUNKED else part)
+        if self.request_done:
+            if head.content_length == CHUNKED:
+                connection.write(encode_last_chunk(self.request_trailers))
+            connection.request_sent = True
+        else:
+            if head.expects_continue and not self.request_bytes:
+                downstream.send_continue()
+            downstream.resume_body()
+        if self.kept_bytes > REPLAY_LIMIT:
+            self._forget_body()
+
+    def _forget_body(self) -> None:
+        self.replayable = False
+        self.kept.clear()
+        self.kept_bytes = 0
+
+    # ---- from the upstream
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response: for HTTP/1.1 clients only."""
+        self.activity = monotonic()
+        if self.head.minor == 1:
+            self.downstream.send_informational(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The response begins; no retry from here on."""
+        self.status = self.upstream_status = head.status
+        self.response_started = True
+        endpoint = self.endpoint
+        if endpoint is not None and endpoint.suspect:
+            endpoint.succeeded(monotonic())
+        if self.kept:
+            self.kept.clear()
+        self.replayable = False
+        self.downstream.begin_response(
+            head, close=not self.request_done or self.runtime.draining or not self.head.keep_alive
+        )
+
+    def response_flush(self) -> None:
+        """The head came without a body yet."""
+        self.activity = monotonic()
+        self.downstream.flush_response()
+
+    def response_body(self, data: bytes) -> None:
+        """Bytes of the response body, without their coding."""
+        self.activity = monotonic()
+        self.response_bytes += len(data)
+        self.downstream.send_body(data)
+
+    def response_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The response is whole."""
+        self._release_endpoint()
+        self.upstream = None
+        self._finish()
+        self.downstream.end_response(trailers)
+
+    def switched(self, head: ResponseHead, rest: bytes) -> bool:
+        """101: a tunnel, where the client asked for one and the backend names the same protocol."""
+        if not self.head.upgrade or head.upgrade_protocol() != b"websocket" or self.upstream is None:
+            return False
+        self.status = self.upstream_status = 101
+        self.response_started = True
+        self.tunnel = True
+        self.activity = monotonic()
+        self.runtime.tunnels += 1
+        upstream = self.upstream
+        early = self.downstream.start_tunnel(head)
+        if early:
+            self.tunnel_from_client(early)
+        if rest and upstream.usable:
+            self.tunnel_data(rest)
+        return True
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes of the tunnel, from the backend."""
+        self.activity = monotonic()
+        self.response_bytes += len(data)
+        self.downstream.send_tunnel(data)
+
+    def tunnel_eof(self) -> None:
+        """The backend ended the tunnel."""
+        self._drop_upstream()
+        self._finish()
+        self.downstream.end_tunnel()
+
+    def upstream_failed(self, connection: UpstreamConnection, reason: str) -> None:
+        """The upstream connection is gone before the response was whole."""
+        self.upstream = None
+        if self.tunnel:
+            self.error = "" if reason == "UpstreamClosed" else reason
+            self._release_endpoint()
+            self._finish()
+            self.downstream.end_tunnel()
+            return
+        if self.response_started:
+            self.error = reason
+            self._release_endpoint()
+            self._finish()
+            self.downstream.abort_response()
+            return
+        undelivered = connection.undelivered
+        if connection.served and not connection.responded and reason in ("UpstreamClosed", "UpstreamReset"):
+            # A pooled connection that the backend had given up: no fault of the endpoint.
+            self.use_fresh = True
+        may_retry = (
+            not connection.responded
+            and reason in _TRANSPORT_FAILURES
+            and self.replayable
+            and (undelivered or self.head.method in _IDEMPOTENT)
+        )
+        self._try_failed(reason, may_retry=may_retry, spends_budget=not undelivered and not self.use_fresh)
+
+    def upstream_blocked(self) -> None:
+        """The backend takes the request slower than it comes."""
+        self.upstream_blocked_at = monotonic()
+        self.downstream.pause_body()
+
+    def upstream_writable(self) -> None:
+        """The backend caught up."""
+        self.upstream_blocked_at = 0.0
+        self.activity = monotonic()
+        self.downstream.resume_body()
+
+    # ---- failures and ends
+
+    def _try_failed(self, reason: str, *, may_retry: bool, spends_budget: bool) -> None:
+        now = monotonic()
+        endpoint, cluster = self.endpoint, self.cluster
+        assert endpoint is not None
+        assert cluster is not None
+        self._release_endpoint()
+        self.error = reason
+        if not self.use_fresh:
+            self.tried.append(endpoint)
+            if reason in _TRANSPORT_FAILURES or reason.startswith("Connect"):
+                self.runtime.telemetry.ejections += endpoint.failed(now)
+        if may_retry and spends_budget and cluster.retry_tokens < 1.0:
+            self.runtime.telemetry.retries_denied += 1
+            may_retry = False
+        if may_retry and self.retries < self.runtime.state.settings.max_retries and self._has_another(endpoint):
+            if spends_budget:
+                cluster.retry_tokens -= 1.0
+            self.retries += 1
+            self._connect(now)
+            return
+        self.use_fresh = False
+        timed_out = reason in ("UpstreamTimeout", "ConnectTimeout")
+        self._answer(local_response(504 if timed_out else 502, error=reason, close=not self.request_done))
+
+    def _has_another(self, endpoint: EndpointState) -> bool:
+        if self.use_fresh and not endpoint.retired:
+            return True
+        assert self.cluster is not None
+        return any(state not in self.tried for state in self.cluster.endpoints)
+
+    def _cut_short(self, response: LocalResponse) -> None:
+        """Answer before the request is whole, or truncate where a response has begun."""
+        if not self.running:
+            return
+        self._drop_upstream()
+        if self.response_started:
+            self.error = response.error
+            self._finish()
+            self.downstream.abort_response()
+        else:
+            self._answer(response)
+
+    def _answer(self, response: LocalResponse) -> None:
+        """Answer here. Whatever the request still holds back is the client's side to discard."""
+        self.status = response.status
+        if response.error:
+            self.error = response.error
+        request_id = self.request_id
+        close = response.close or self.runtime.draining or not self.head.keep_alive
+        self._finish()
+        self.downstream.send_local(response, request_id=request_id, close=close)
+
+    def _drop_upstream(self) -> None:
+        """End whatever is under way towards the backend; the connection is not pooled."""
+        if self.dial is not None:
+            self.dial.caller = None
+            self.dial = None
+            self._release_endpoint()
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+            self._release_endpoint()
+
+    def _release_endpoint(self) -> None:
+        endpoint = self.endpoint
+        if endpoint is not None:
+            endpoint.active -= 1
+
+    def _finish(self) -> None:
+        """Account for the request; the exchange is free for the next one."""
+        runtime = self.runtime
+        runtime.active -= 1
+        self.running = False
+        if self.tunnel:
+            runtime.tunnels -= 1
+        if self.kept:
+            self.kept.clear()
+        if self.tried:
+            self.tried.clear()
+        cluster = self.cluster
+        if cluster is not None and cluster.retry_tokens < 100.0:
+            cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
+        record(self, monotonic())
+
+    # ---- time
+
+    def check(self, now: float) -> None:
+        """Called about once a second: is anything overdue?"""
+        if not self.running or self.dial is not None:
+            return
+        settings = self.runtime.state.settings
+        if self.tunnel:
+            if now - self.activity > settings.tunnel_timeout:
+                self._drop_upstream()
+                self.error = "TunnelTimeout"
+                self._finish()
+                self.downstream.end_tunnel()
+            return
+        route = self.route
+        assert route is not None
+        # 1. The client does not take the response. 2. The backend does not take the request. 3. The client does not
+        # send the request. 4. The backend does not send the response.
+        if self.blocked_at:
+            if self._client_is_stuck(now, settings.write_timeout, settings.body_min_rate):
+                self.error = "ClientWriteTimeout"
+                self._drop_upstream()
+                self._finish()
+                self.downstream.abort_response()
+        elif self.upstream_blocked_at:
+            if now - self.upstream_blocked_at > route.send_timeout:
+                self._time_out()
+        elif not self.request_done:
+            elapsed = now - self.started
+            too_slow = elapsed > settings.body_timeout and self.request_bytes < settings.body_min_rate * elapsed
+            if now - self.activity > settings.body_timeout or (too_slow and not self.response_started):
+                self._cut_short(local_response(408, error="BodyTimeout", close=True))
+        elif now - self.activity > route.read_timeout:
+            self._time_out()
+
+    def _client_is_stuck(self, now: float, timeout: float, min_rate: int) -> bool:
+        waited = now - self.blocked_at
+        return waited > timeout and self.blocked_unsent - self.downstream.unsent() < min_rate * waited
+
+    def _time_out(self) -> None:
+        upstream = self.upstream
+        if upstream is None:
+            return
+        upstream.close()
+        self.upstream_failed(upstream, "UpstreamTimeout")

@@ -1,0 +1,114 @@
+"""The table as a worker runs it: compiled once per change, read once per request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from proxy.engine.route import CompiledRoute
+from proxy.message.forwarding import TrustedRanges
+from proxy.routing import HostMatcher, Matcher, compile_host
+from proxy.table import Settings, Table
+from proxy.table.feed import Delta, apply_delta
+from proxy.telemetry import Telemetry
+from proxy.upstream.cluster import ClusterState
+
+__all__ = ["EMPTY", "CompileError", "State", "compile_state"]
+
+
+class CompileError(Exception):
+    """A delta that cannot become live; the message says why."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a request needs to know, as of one generation. An exchange keeps the one it began with."""
+
+    generation: int
+    table: Table
+    settings: Settings
+    matcher: Matcher[CompiledRoute]
+    clusters: dict[str, ClusterState]
+    """Shared between generations: their endpoints change in place."""
+    default: CompiledRoute | None
+    trusted: TrustedRanges
+
+
+EMPTY = State(
+    generation=0,
+    table=Table(),
+    settings=Settings(),
+    matcher=Matcher({}),
+    clusters={},
+    default=None,
+    trusted=TrustedRanges(()),
+)
+
+
+def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random) -> tuple[State, Callable[[], None]]:
+    """The state after ``delta``, and what to call once it is live (it touches the shared clusters).
+
+    Raises:
+        CompileError: nothing was changed.
+    """
+    if not delta.reset and delta.generation != old.generation + 1:
+        raise CompileError(f"generation {delta.generation} does not follow {old.generation}")
+    table = apply_delta(old.table, delta)
+    settings = table.settings
+    try:
+        trusted = TrustedRanges(settings.trusted_proxies) if settings != old.settings else old.trusted
+    except ValueError as error:
+        raise CompileError(f"settings.trusted_proxies: {error}") from error
+    everything = delta.reset or settings != old.settings
+    matcher = _compile_matcher(old, delta, table, telemetry, everything=everything)
+    default = old.default
+    if everything or not isinstance(delta.default, msgspec.UnsetType):
+        default = None if table.default is None else CompiledRoute(table.default, "", settings, telemetry)
+    clusters = old.clusters
+    wanted = table.clusters if delta.reset else {key: value for key, value in delta.clusters.items() if value}
+    added = [key for key in wanted if key not in clusters]
+    gone = [key for key in clusters if key not in table.clusters]
+    if added or gone:
+        clusters = {key: value for key, value in clusters.items() if key in table.clusters}
+        clusters.update((key, ClusterState(key, random)) for key in added)
+
+    def settle() -> None:
+        for key, value in wanted.items():
+            clusters[key].update(value)
+        for key in gone:
+            old.clusters[key].retire()
+
+    state = State(
+        generation=delta.generation,
+        table=table,
+        settings=settings,
+        matcher=matcher,
+        clusters=clusters,
+        default=default,
+        trusted=trusted,
+    )
+    return state, settle
+
+
+def _compile_matcher(
+    old: State, delta: Delta, table: Table, telemetry: Telemetry, *, everything: bool
+) -> Matcher[CompiledRoute]:
+    settings = table.settings
+
+    def compiled(pattern: str) -> HostMatcher[CompiledRoute]:
+        return compile_host(
+            table.hosts[pattern],
+            lambda route: CompiledRoute(route, pattern, settings, telemetry),
+            merge_slashes=settings.merge_slashes,
+        )
+
+    try:
+        if everything:
+            return Matcher({pattern: compiled(pattern) for pattern in table.hosts})
+        if not delta.hosts:
+            return old.matcher
+        changes = {key: None if host is None else compiled(key) for key, host in delta.hosts.items()}
+        return old.matcher.updated(changes)
+    except ValueError as error:
+        raise CompileError(f"hosts: {error}") from error

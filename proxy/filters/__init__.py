@@ -1,0 +1,22 @@
+"""What can be done to an exchange on its way, one file each. Filters do not know each other.
+
+A filter is compiled once per route. ``compile`` returns ``None`` where the route has no use for it, so that a route
+pays only for what it configures. Phases, in the order in which an exchange passes them:
+
+- ``request_head(view)``: the request is known, nothing was sent. A response returned here answers it.
+- ``request_body(view, size)``: ``size`` further bytes of the body came. A response returned here ends the exchange.
+
+The order of ``FILTERS`` is the order in which they run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.filters.api import ExchangeView, Filter
+from proxy.filters.body_limit import BodyLimit
+from proxy.filters.https_redirect import HttpsRedirect
+
+__all__ = ["FILTERS", "ExchangeView", "Filter"]
+
+FILTERS: Final[tuple[type[Filter], ...]] = (HttpsRedirect, BodyLimit)

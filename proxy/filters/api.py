@@ -1,0 +1,45 @@
+"""What a filter is, and what it may see of an exchange."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.message.local import LocalResponse
+from proxy.message.request import RequestHead
+from proxy.table import Route, Settings
+
+__all__ = ["ExchangeView", "Filter"]
+
+
+class ExchangeView(Protocol):
+    """The exchange as filters see it."""
+
+    head: RequestHead
+    request_bytes: int
+
+    @property
+    def scheme(self) -> bytes:
+        """``http`` or ``https``, as the client used it."""
+
+    @property
+    def canonical_host(self) -> str:
+        """The host without port, in lower case."""
+
+
+class Filter:
+    """The base: a filter that does nothing. Phases that a filter does not override are not called."""
+
+    __slots__ = ()
+
+    @classmethod
+    def compile(cls, route: Route, settings: Settings) -> Filter | None:
+        """The filter for ``route``, or ``None`` where it would do nothing."""
+        return None
+
+    def request_head(self, view: ExchangeView) -> LocalResponse | None:
+        """A response answers the request here; ``None`` lets it pass."""
+        return None
+
+    def request_body(self, view: ExchangeView, size: int) -> LocalResponse | None:
+        """A response ends the exchange here; ``None`` lets the bytes pass."""
+        return None

@@ -1,0 +1,42 @@
+"""Plain-text requests are sent to https (ingress-nginx ``ssl-redirect``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.filters.api import ExchangeView, Filter
+from proxy.message.local import LocalResponse
+from proxy.table import Route, Settings
+
+__all__ = ["HttpsRedirect"]
+
+_ACME_CHALLENGE: Final = b"/.well-known/acme-challenge/"
+"""Certificate authorities ask here in plain text before there is a certificate (RFC 8555 section 8.3)."""
+
+
+class HttpsRedirect(Filter):
+    """Answers with the status and port of the settings."""
+
+    __slots__ = ("_port", "_status")
+
+    def __init__(self, status: int, port: int) -> None:
+        self._status = status
+        self._port = b"" if port == 443 else b":%d" % port
+
+    @classmethod
+    def compile(cls, route: Route, settings: Settings) -> Filter | None:
+        if not route.https_redirect:
+            return None
+        return cls(settings.https_redirect_status, settings.https_redirect_port)
+
+    def request_head(self, view: ExchangeView) -> LocalResponse | None:
+        head = view.head
+        if view.scheme == b"https" or head.path.startswith(_ACME_CHALLENGE):
+            return None
+        host = view.canonical_host.encode("ascii")
+        if not host:
+            return None
+        location = b"https://%b%b%b%b" % (host, self._port, head.path, head.query)
+        return LocalResponse(
+            status=self._status, message="This host is served over https.", fields=b"Location: %b\r\n" % location
+        )

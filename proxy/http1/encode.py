@@ -1,0 +1,79 @@
+"""Heads to bytes."""
+
+from __future__ import annotations
+
+from proxy.http1.reader import status_line
+from proxy.message.request import CHUNKED, NO_BODY, RequestHead
+from proxy.message.response import ResponseHead
+
+__all__ = ["CONTINUE", "encode_informational", "encode_request", "encode_response", "encode_switch"]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_CLOSE = b"Connection: close\r\n\r\n"
+_KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
+_END = b"\r\n"
+
+
+def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> bytes:
+    """The head for the upstream; ``forwarding`` are whole fields without the last line end.
+
+    Everything that frames the message or concerns this hop is written anew, never copied.
+    """
+    if head.content_length == NO_BODY:
+        if head.upgrade:
+            tail = b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        elif head.method in (b"POST", b"PUT", b"PATCH"):
+            tail = b"\r\nContent-Length: 0\r\n\r\n"
+        else:
+            tail = b"\r\n\r\n"
+    elif head.content_length == CHUNKED:
+        tail = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    else:
+        tail = b"\r\nContent-Length: %d\r\n\r\n" % head.content_length
+    return b"".join(
+        (
+            head.method,
+            b" ",
+            head.path,
+            head.query,
+            b" HTTP/1.1\r\nHost: ",
+            head.host,
+            b"\r\n",
+            *head.pieces,
+            forwarding,
+            b"\r\nX-Request-ID: ",
+            request_id,
+            tail,
+        )
+    )
+
+
+def encode_response(head: ResponseHead, own: bytes, *, minor: int, chunked: bool, close: bool) -> bytes:
+    """The head for the client; ``own`` are the Server and Date fields that the upstream did not send.
+
+    ``chunked``: the body is sent in that coding. ``minor``: of the client's HTTP/1 version.
+    """
+    if chunked:
+        own += b"Transfer-Encoding: chunked\r\n"
+    elif head.declared_length is not None:
+        own += b"Content-Length: %b\r\n" % head.declared_length
+    if close:
+        tail = _CLOSE
+    elif minor == 0:
+        tail = _KEEP_ALIVE
+    else:
+        tail = _END
+    return b"".join((status_line(head.status, head.reason), *head.pieces, own, tail))
+
+
+def encode_informational(head: ResponseHead) -> bytes:
+    """A 1xx response other than 100 and 101."""
+    return b"".join((status_line(head.status, head.reason), *head.pieces, _END))
+
+
+def encode_switch(head: ResponseHead) -> bytes:
+    """The 101 that opens a WebSocket."""
+    return b"".join(
+        (status_line(101, head.reason), *head.pieces, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    )

@@ -1,0 +1,140 @@
+"""Heads from bytes.
+
+Each parser is given exactly one head, ending in an empty line. llhttp's strict mode refuses bare CR and LF, NUL and controls, space
+before the colon, folded lines, and doubtful lengths; what it lets pass and we do not is checked here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httptools
+
+from proxy.message.errors import BadRequest, BadResponse
+from proxy.message.request import NO_BODY, RequestHead
+from proxy.message.response import ResponseHead
+
+__all__ = ["HEAD_END", "RequestParser", "ResponseParser", "status_line"]
+
+HEAD_END: Final = b"\r\n\r\n"
+
+_STATUS_LINES: dict[bytes, bytes] = {}
+"""Status lines seen and checked → the line to send. Bounded, since an upstream may invent reasons."""
+_MAX_STATUS_LINES: Final = 1024
+
+
+class RequestParser:
+    """Reads request heads of one connection into one :class:`RequestHead`."""
+
+    __slots__ = ("_parser", "_target", "head", "on_header")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.on_header = head.add_field
+        self._parser: Any = None
+        self._target = b""
+
+    def on_url(self, url: bytes) -> None:
+        """Called by the parser."""
+        self._target = url
+
+    def parse(self, data: bytes) -> None:
+        """Read one whole head.
+
+        Raises:
+            BadRequest: it is not one, or its framing is in doubt.
+        """
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
+        head = self.head
+        head.reset()
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._parser = None
+        except httptools.HttpParserInvalidMethodError:
+            self._parser = None
+            raise BadRequest("UnknownMethod", 501) from None
+        except httptools.HttpParserError as error:
+            self._parser = None
+            raise BadRequest(_reason(error)) from None
+        method: bytes = parser.get_method()
+        target = head.target = self._target
+        # llhttp lets runs of spaces pass, and HTTP/0.9, 2.0 and ICE; one line of ours admits none of them.
+        if data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
+            head.settle(method, 1)
+        elif data.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
+            head.settle(method, 0)
+        else:
+            raise BadRequest("BadRequestLine")
+        if head.content_length != NO_BODY:
+            # It waits for a body that it will not be given.
+            self._parser = None
+
+    def close(self) -> None:
+        """Break the reference cycle between the parser and this object."""
+        self._parser = None
+
+
+class ResponseParser:
+    """Reads response heads of one upstream connection into one :class:`ResponseHead`."""
+
+    __slots__ = ("_reason", "head", "on_header")
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.head = head
+        self.on_header = head.add_field
+        self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        """Called by the parser."""
+        self._reason = reason
+
+    def parse(self, data: bytes, *, is_head: bool) -> None:
+        """Read one whole head; ``is_head``: it answers a HEAD request.
+
+        Raises:
+            BadResponse: it is not one, or its framing is in doubt.
+        """
+        head = self.head
+        head.reset()
+        self._reason = b""
+        # A fresh parser each time: the last one waits for the body that was cut off before it (0.5 µs).
+        parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            # llhttp stops at a 101 without Upgrade; that is for the exchange to judge.
+            if not data.startswith((b"HTTP/1.1 101", b"HTTP/1.0 101")):
+                raise BadResponse(_reason(error)) from None
+        if data.startswith(b"HTTP/1.1 "):
+            minor = 1
+        elif data.startswith(b"HTTP/1.0 "):
+            minor = 0
+        else:
+            raise BadResponse("BadStatusLine")
+        head.settle(parser.get_status_code(), self._reason, minor, is_head=is_head)
+
+
+def status_line(status: int, reason: bytes) -> bytes:
+    """The status line to send for an upstream's status and reason.
+
+    Controls in a reason are cut out with it: they could end the line early in a lenient client.
+    """
+    key = b"%d %b" % (status, reason)
+    line = _STATUS_LINES.get(key)
+    if line is None:
+        clean = reason if all(byte >= 0x20 and byte != 0x7F for byte in reason) else b""
+        line = b"HTTP/1.1 %d %b\r\n" % (status, clean)
+        if len(_STATUS_LINES) < _MAX_STATUS_LINES:
+            _STATUS_LINES[key] = line
+    return line
+
+
+def _reason(error: Exception) -> str:
+    """llhttp's words as one CamelCase word; they never hold input of the peer."""
+    words = str(error.args[0] if error.args else "malformed").replace("`", "").replace("'", "")
+    return "".join(word[:1].upper() + word[1:] for word in words.replace("-", " ").replace(":", " ").split())

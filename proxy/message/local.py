@@ -1,0 +1,93 @@
+"""Responses that the proxy makes itself."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+__all__ = ["EXPLANATIONS", "LocalResponse", "local_response", "render"]
+
+EXPLANATIONS: Final[dict[int, str]] = {
+    400: "The request is malformed.",
+    404: "No route matches this host and path.",
+    405: "This method is not served here.",
+    408: "The request took too long to arrive.",
+    413: "The request body is larger than this route allows.",
+    414: "The request line is too long.",
+    417: "The expectation cannot be met.",
+    431: "The request header fields are too large.",
+    500: "The proxy failed to handle this request.",
+    501: "The request asks for something that is not implemented.",
+    502: "The backend did not give a valid response.",
+    503: "The backend has no endpoint that is ready.",
+    504: "The backend did not answer in time.",
+}
+
+
+class LocalResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """``fields`` are rendered header fields with their line ends; ``message`` is shown to people."""
+
+    status: int
+    message: str = ""
+    fields: bytes = b""
+    error: str = ""
+    """A short CamelCase word for the access log."""
+    close: bool = False
+    """The connection must end: its framing is in doubt, or the rest of the body is not wanted."""
+
+
+def local_response(
+    status: int, *, error: str = "", message: str = "", fields: bytes = b"", close: bool = False
+) -> LocalResponse:
+    """A response with the usual words for its status."""
+    return LocalResponse(
+        status=status, message=message or EXPLANATIONS.get(status, ""), fields=fields, error=error, close=close
+    )
+
+
+def render(response: LocalResponse, *, request_id: bytes, accept: bytes, own: bytes, head_only: bool, close: bool) -> bytes:
+    """The whole response as HTTP/1.1 bytes: JSON where the client prefers it, else text.
+
+    ``own`` are the Server and Date fields.
+    """
+    try:
+        phrase = HTTPStatus(response.status).phrase
+    except ValueError:
+        phrase = ""
+    if wants_json(accept):
+        kind = b"application/json"
+        body = msgspec.json.encode(
+            {
+                "status": response.status,
+                "error": phrase,
+                "message": response.message,
+                "request_id": request_id.decode("ascii"),
+            }
+        )
+        body += b"\n"
+    else:
+        kind = b"text/plain; charset=utf-8"
+        body = f"{response.status} {phrase}\n{response.message}\nRequest id: {request_id.decode('ascii')}\n".encode()
+    return b"".join(
+        (
+            b"HTTP/1.1 %d %b\r\n" % (response.status, phrase.encode("ascii")),
+            own,
+            b"Content-Type: %b\r\nContent-Length: %d\r\nX-Request-ID: %b\r\n" % (kind, len(body), request_id),
+            response.fields,
+            b"Connection: close\r\n\r\n" if close else b"\r\n",
+            b"" if head_only else body,
+        )
+    )
+
+
+def wants_json(accept: bytes) -> bool:
+    """Whether an Accept value (RFC 9110 section 12.5.1) names JSON before any text."""
+    for part in accept.lower().split(b","):
+        kind = part.partition(b";")[0].strip()
+        if kind == b"application/json" or kind.endswith(b"+json"):
+            return True
+        if kind.startswith(b"text/"):
+            return False
+    return False

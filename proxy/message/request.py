@@ -1,0 +1,187 @@
+"""The head of a request, as both HTTP versions give it and as the exchange uses it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.message import fields
+from proxy.message.errors import BadRequest
+
+__all__ = ["CHUNKED", "NO_BODY", "RequestHead"]
+
+NO_BODY: Final = 0
+CHUNKED: Final = -1
+"""``content_length`` of a body that ends by its coding. Positive numbers are the body's length in bytes."""
+
+_KINDS = fields.REQUEST_KINDS
+_HOST = fields.HOST
+_MAX_LENGTH_DIGITS: Final = 18
+"""Digits of a Content-Length: a larger number fits no 64-bit signed integer of some peer behind us."""
+
+
+class RequestHead:
+    """One object per client stream, reset for each request, so that the common path allocates nothing.
+
+    ``pieces`` is flat: name, ``b": "``, value, ``b"\\r\\n"``, name, … in the order of arrival, without the fields that
+    concern this hop only. ``special`` holds those, by kind; repeated ones are joined by a comma, which makes a
+    repeated Host or Content-Length fail its own grammar.
+    """
+
+    __slots__ = (
+        "allow_underscores",
+        "content_length",
+        "expects_continue",
+        "host",
+        "keep_alive",
+        "method",
+        "minor",
+        "path",
+        "pieces",
+        "query",
+        "special",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self) -> None:
+        self.allow_underscores = False
+        self.method = b""
+        self.target = b""
+        self.minor = 1
+        self.path = b""
+        """Normalised, without the query. Set by the exchange."""
+        self.query = b""
+        """With its question mark, or empty."""
+        self.host = b""
+        """As the client wrote it; empty where HTTP/1.0 gave none."""
+        self.pieces: list[bytes] = []
+        self.special: dict[int, bytes] = {}
+        self.content_length = NO_BODY
+        self.keep_alive = True
+        self.expects_continue = False
+        self.upgrade = False
+        """The client asks for a WebSocket; no other protocol is passed on."""
+
+    def reset(self) -> None:
+        """Forget the last request."""
+        self.pieces.clear()
+        self.special.clear()
+        self.content_length = NO_BODY
+        self.keep_alive = True
+        self.expects_continue = False
+        self.upgrade = False
+
+    def add_field(self, name: bytes, value: bytes) -> None:
+        """Take a header field in. ``name`` is a token, ``value`` without surrounding line ends."""
+        kind = _KINDS.get(name)
+        if kind is None:
+            kind = fields.request_kind(name)
+        if not kind:
+            self.pieces += (name, b": ", value, b"\r\n")
+        elif kind == fields.UNDERSCORED:
+            if self.allow_underscores:
+                self.pieces += (name, b": ", value, b"\r\n")
+        elif kind != fields.DROPPED:
+            special = self.special
+            special[kind] = value if kind not in special else special[kind] + b", " + value
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first value of a forwarded field; ``name`` in lower case."""
+        pieces = self.pieces
+        for index in range(0, len(pieces), 4):
+            if pieces[index].lower() == name:
+                return pieces[index + 2]
+        return None
+
+    def cookie(self, name: bytes) -> bytes | None:
+        """The value of a cookie (RFC 6265 section 4.2)."""
+        pieces = self.pieces
+        for index in range(0, len(pieces), 4):
+            if pieces[index].lower() == b"cookie":
+                for pair in pieces[index + 2].split(b";"):
+                    key, separator, value = pair.strip(b" \t").partition(b"=")
+                    if separator and key == name:
+                        return value
+        return None
+
+    def settle(self, method: bytes, minor: int) -> None:
+        """Draw the conclusions once all fields are in: framing, persistence, expectations.
+
+        Raises:
+            BadRequest: where RFC 9110 or 9112 leaves doubt about where this message ends or whom it is for.
+        """
+        self.method = method
+        self.minor = minor
+        special = self.special
+        if minor == 1 and len(special) == 1 and _HOST in special:
+            self.host = special[_HOST]
+            return
+        self._settle_rest(special)
+
+    def _settle_rest(self, special: dict[int, bytes]) -> None:
+        host = special.get(_HOST)
+        if host is None:
+            if self.minor == 1:
+                raise BadRequest("MissingHost")
+            host = b""
+        self.host = host
+        self._settle_framing(special)
+        connection = special.get(fields.CONNECTION)
+        if connection is None:
+            self.keep_alive = self.minor == 1
+        else:
+            self._settle_connection(fields.list_members(connection))
+        expect = special.get(fields.EXPECT)
+        if expect is not None and self.minor == 1:
+            if expect.strip(b" \t").lower() != b"100-continue":
+                raise BadRequest("UnknownExpectation", 417)
+            self.expects_continue = self.content_length != NO_BODY
+        te = special.get(fields.TE)
+        if te is not None and fields.is_list_member(te, b"trailers"):
+            self.pieces += (b"TE", b": ", b"trailers", b"\r\n")
+
+    def _settle_framing(self, special: dict[int, bytes]) -> None:
+        # 1. Transfer-Encoding: only a single "chunked"; never with Content-Length; never in HTTP/1.0
+        #    (RFC 9112 section 6.1). 2. Content-Length: ASCII digits. 3. Neither: no body.
+        coding = special.get(fields.TRANSFER_ENCODING)
+        length = special.get(fields.CONTENT_LENGTH)
+        if coding is not None:
+            if length is not None:
+                raise BadRequest("LengthAndCoding")
+            if self.minor == 0:
+                raise BadRequest("CodingInHttp10")
+            members = fields.list_members(coding)
+            if members != [b"chunked"]:
+                several = len(members) > 1 and members[-1] == b"chunked" and b"chunked" not in members[:-1]
+                raise BadRequest("UnknownTransferCoding", 501 if several else 400)
+            self.content_length = CHUNKED
+        elif length is not None:
+            digits = length.strip(b" \t")
+            if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
+                raise BadRequest("BadContentLength")
+            self.content_length = int(digits)
+
+    def _settle_connection(self, options: list[bytes]) -> None:
+        if b"close" in options:
+            self.keep_alive = False
+        elif self.minor == 0:
+            self.keep_alive = b"keep-alive" in options
+        if b"upgrade" in options and self.minor == 1:
+            protocols = fields.list_members(self.special.get(fields.UPGRADE, b""))
+            # Only WebSocket over a bodiless GET (RFC 6455 section 4.1). h2c and others would open a tunnel that
+            # carries requests past every rule.
+            self.upgrade = (
+                protocols == [b"websocket"] and self.method == b"GET" and self.content_length == NO_BODY
+            )
+        named = [name for name in options if name not in (b"close", b"keep-alive", b"upgrade", b"te")]
+        if named:
+            self._remove(frozenset(named))
+
+    def _remove(self, names: frozenset[bytes]) -> None:
+        """Drop the fields that Connection names: they concern this hop only (RFC 9110 section 7.6.1)."""
+        pieces = self.pieces
+        kept: list[bytes] = []
+        for index in range(0, len(pieces), 4):
+            if pieces[index].lower() not in names:
+                kept += pieces[index : index + 4]
+        self.pieces = kept

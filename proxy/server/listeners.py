@@ -1,0 +1,107 @@
+"""From listening sockets to connections.
+
+The sockets come from outside, already bound and listening. Plain ones are served by the event loop's own server. TLS ones are accepted
+here, since a connection in its handshake must count against the limits before it has cost anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import Final
+
+from proxy.server.connections import Connections
+from proxy.server.http1 import Http1Connection
+
+__all__ = ["Listeners"]
+
+_ACCEPTS_PER_TURN: Final = 64
+_BACKLOG: Final = 4096
+
+
+class Listeners:
+    """All listening sockets of a worker."""
+
+    def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        self._connections = connections
+        self._loop = loop
+        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
+        self._tls: list[tuple[socket.socket, ssl.SSLContext]] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    async def listen_http(self, listener: socket.socket) -> None:
+        """Serve plain HTTP on ``listener``."""
+        # The copy lets the queue of the kernel be emptied after the server has stopped.
+        copy = listener.dup()
+        copy.setblocking(False)
+        server = await self._loop.create_server(lambda: Http1Connection(self._connections), sock=listener, backlog=_BACKLOG)
+        self._servers.append((server, copy))
+
+    def listen_https(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        """Serve HTTP over TLS on ``listener``."""
+        listener.setblocking(False)
+        self._tls.append((listener, context))
+        self._loop.add_reader(listener.fileno(), self._accept_tls, listener, context)
+
+    async def stop(self) -> None:
+        """Accept what is queued, and nothing after that."""
+        for server, copy in self._servers:
+            server.close()
+            while (accepted := _accept(copy)) is not None:
+                await self._loop.connect_accepted_socket(lambda: Http1Connection(self._connections), accepted)
+            copy.close()
+        self._servers.clear()
+        for listener, context in self._tls:
+            self._loop.remove_reader(listener.fileno())
+            self._accept_tls(listener, context)
+            listener.close()
+        self._tls.clear()
+
+    @property
+    def handshakes(self) -> int:
+        """Connections that are still in their TLS handshake."""
+        return len(self._handshakes)
+
+    def _accept_tls(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            accepted = _accept(listener)
+            if accepted is None:
+                return
+            if not self._connections.has_room(len(self._handshakes)):
+                # A handshake only to say 503 would cost more than the request.
+                self._connections.runtime.telemetry.refused_limit += 1
+                accepted.close()
+                continue
+            task = self._loop.create_task(self._shake_hands(accepted, context))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
+        runtime = self._connections.runtime
+        try:
+            with contextlib.suppress(OSError):
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(
+                lambda: Http1Connection(self._connections),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=runtime.state.settings.tls_handshake_timeout,
+            )
+        except (OSError, ssl.SSLError, TimeoutError):
+            runtime.telemetry.tls_handshake_failures += 1
+            accepted.close()
+        else:
+            runtime.telemetry.tls_handshakes += 1
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    """The next queued connection; ``None`` where there is none, or none that could be taken now."""
+    try:
+        accepted, _ = listener.accept()
+    except OSError:
+        # Nothing queued, gone again (ECONNABORTED), or out of descriptors: the next turn tries again.
+        return None
+    accepted.setblocking(False)
+    return accepted

@@ -1,0 +1,11 @@
+"""Certificates and the choice among them by server name.
+
+Policy: TLS 1.2 and 1.3; forward secrecy and AEAD only; no compression, no renegotiation, no early data, no session
+tickets; ALPN offers ``http/1.1``. Keys live in memory only.
+"""
+
+from proxy.tls.context import BadCertificate, check, make_context
+from proxy.tls.self_signed import self_signed
+from proxy.tls.store import CertificateStore
+
+__all__ = ["BadCertificate", "CertificateStore", "check", "make_context", "self_signed"]

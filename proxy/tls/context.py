@@ -1,0 +1,108 @@
+"""One server context, with one certificate or none.
+
+Session tickets are off. OpenSSL seals them with keys of the context that accepted the connection, which all names
+share: a ticket of one name would resume on another, past whatever the other asks of its clients. The keys also differ from worker
+to worker, so that most tickets would not resume at all. What is left is TLS 1.2 resumption by session id, which the ssl
+module cannot switch off and which crosses names too. That is harmless while no name asks for client certificates; the day
+one does, its connections must be refused where ``session_reused`` is true when the server name arrives.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from proxy.table import Certificate
+
+__all__ = ["ALPN", "BadCertificate", "check", "make_context"]
+
+CIPHERS: Final = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "@SECLEVEL=2",
+    )
+)
+"""For TLS 1.2: the "intermediate" list of Mozilla's server-side TLS guide, without finite-field DHE. Security level 2
+refuses RSA keys below 2048 bits and SHA-1 signatures, as Debian and Red Hat do for nginx."""
+
+ALPN: Final = ("http/1.1",)
+
+_REASONS: Final = {
+    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
+    "KEY_TYPE_MISMATCH": "the key does not belong to the certificate",
+    "EE_KEY_TOO_SMALL": "the key of the certificate is too short",
+    "CA_KEY_TOO_SMALL": "a key in the chain is too short",
+    "CA_MD_TOO_WEAK": "the chain is signed with a weak digest",
+}
+"""OpenSSL's reasons, for people. It gives none for PEM that it cannot read."""
+
+
+class BadCertificate(ValueError):  # noqa: N818 - a verdict on input, as BadPath
+    """A chain or key that does not load; ``reason`` names neither."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def make_context(certificate: Certificate | None) -> ssl.SSLContext:
+    """A context under the policy of this package. Raises :class:`BadCertificate`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    # Clients without AES hardware order ChaCha20 first, and know better.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0
+    context.set_ciphers(CIPHERS)
+    context.set_alpn_protocols(list(ALPN))
+    if certificate is not None:
+        _load(context, certificate)
+    return context
+
+
+def check(certificate: Certificate) -> str | None:
+    """Why ``certificate`` cannot be used, or ``None``. Costs about a millisecond; dates and names are not looked at."""
+    try:
+        make_context(certificate)
+    except BadCertificate as bad:
+        return bad.reason
+    return None
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    if "-----BEGIN " not in certificate.chain_pem:
+        raise BadCertificate("the chain holds no PEM certificate")
+    if "-----BEGIN " not in certificate.key_pem:
+        raise BadCertificate("the key is not PEM")
+    if "ENCRYPTED" in certificate.key_pem:
+        raise BadCertificate("the key is encrypted")
+    try:
+        with _memory_file(certificate.chain_pem) as chain, _memory_file(certificate.key_pem) as key:
+            # A password must be given, or OpenSSL asks the terminal for one.
+            context.load_cert_chain(chain, key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        raise BadCertificate(_REASONS.get(reason) or f"OpenSSL cannot load it {reason}".rstrip()) from None
+    except (OSError, ValueError) as error:
+        raise BadCertificate(f"cannot be loaded: {type(error).__name__}") from None
+
+
+@contextmanager
+def _memory_file(text: str) -> Iterator[str]:
+    """A path to ``text`` that is on no disk: the ssl module loads certificates from paths only."""
+    fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        data = memoryview(text.encode())
+        while data:
+            data = data[os.write(fd, data) :]
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

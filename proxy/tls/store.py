@@ -1,0 +1,129 @@
+"""Which certificate a connection gets.
+
+Rules:
+
+1. The server name (SNI) is looked up exactly, then as the wildcard of its parent (one label), in lower case and without
+   a trailing dot. No name, an unknown name and a name whose certificate does not load get the default certificate.
+2. The default certificate is the one the table names; without one, or where it does not load, a self-made one.
+3. Contexts are made when first asked for, and kept for the most recently used certificates. A changed certificate
+   counts from the next handshake on; connections that are open keep the one they began with.
+4. A certificate that does not load touches no other name; the reason is kept in ``failures``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.table import Certificate
+from proxy.tls.context import BadCertificate, make_context
+from proxy.tls.self_signed import self_signed
+
+__all__ = ["CertificateStore"]
+
+MAX_CONTEXTS: Final = 1000
+"""Contexts kept at a time; one takes some 20 KiB. With more certificates in use, the rest is made anew when needed."""
+
+
+class CertificateStore:
+    """The certificates of one worker, and the one context for its listeners."""
+
+    def __init__(self, *, max_contexts: int = MAX_CONTEXTS) -> None:
+        self._certificates: dict[str, Certificate] = {}
+        self._exact: dict[str, str] = {}
+        self._wildcards: dict[str, str] = {}
+        self._default: str | None = None
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        """By certificate key, the least recently used first."""
+        self._max_contexts = max_contexts
+        self._self_made: ssl.SSLContext | None = None
+        self.failures: dict[str, str] = {}
+        """Certificate key → why it does not load, for those that were asked for."""
+        self._listener = make_context(None)
+        self._listener.sni_callback = self._on_server_name
+
+    def update(
+        self,
+        certificates: Mapping[str, Certificate | None],
+        server_names: Mapping[str, str | None],
+        default: str | None,
+        *,
+        reset: bool = False,
+    ) -> None:
+        """Apply a change: ``None`` as a value removes the key, ``reset`` forgets all others first.
+
+        ``default`` is the key of the default certificate as it is from now on. Never fails: nothing is loaded here.
+        """
+        if reset:
+            certificates = dict.fromkeys(self._certificates) | dict(certificates)
+            self._exact.clear()
+            self._wildcards.clear()
+        for key, certificate in certificates.items():
+            if certificate is not None and self._certificates.get(key) == certificate:
+                continue
+            self._contexts.pop(key, None)
+            self.failures.pop(key, None)
+            if certificate is None:
+                self._certificates.pop(key, None)
+            else:
+                self._certificates[key] = certificate
+        for pattern, named in server_names.items():
+            names, name = (self._wildcards, pattern[2:]) if pattern[:2] == "*." else (self._exact, pattern)
+            if named is None:
+                names.pop(name, None)
+            else:
+                names[name] = named
+        self._default = default
+
+    def server_context(self) -> ssl.SSLContext:
+        """The context for every TLS listener: always the same one, whatever changes."""
+        return self._listener
+
+    def context_for(self, server_name: str | None) -> ssl.SSLContext:
+        """The context that a handshake for ``server_name`` gets."""
+        if server_name:
+            name = server_name.lower().removesuffix(".")
+            key = self._exact.get(name)
+            if key is None and self._wildcards:
+                key = self._wildcards.get(name.partition(".")[2])
+            if key is not None:
+                context = self._context(key)
+                if context is not None:
+                    return context
+        return self._default_context()
+
+    def _on_server_name(
+        self, connection: ssl.SSLObject | ssl.SSLSocket, server_name: str | None, _listener: ssl.SSLContext
+    ) -> int | None:
+        """Called by OpenSSL in each handshake, also without a server name. ``None``: go on."""
+        try:
+            connection.context = self.context_for(server_name)
+        except Exception:  # noqa: BLE001 - raising here would print a traceback per handshake
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        return None
+
+    def _context(self, key: str) -> ssl.SSLContext | None:
+        """The context of a certificate; ``None``: there is no such certificate, or it does not load."""
+        context = self._contexts.pop(key, None)
+        if context is None:
+            certificate = self._certificates.get(key)
+            if certificate is None or key in self.failures:
+                return None
+            try:
+                context = make_context(certificate)
+            except BadCertificate as bad:
+                self.failures[key] = bad.reason
+                return None
+            if len(self._contexts) >= self._max_contexts:
+                del self._contexts[next(iter(self._contexts))]
+        self._contexts[key] = context
+        return context
+
+    def _default_context(self) -> ssl.SSLContext:
+        context = None if self._default is None else self._context(self._default)
+        if context is not None:
+            return context
+        if self._self_made is None:
+            self._self_made = make_context(self_signed())
+        return self._self_made

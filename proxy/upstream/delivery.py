@@ -1,0 +1,35 @@
+"""Whether a request reached the other side at all.
+
+A pooled connection can be closed by the backend in the very moment in which a request is written to it. Whether the
+request may be sent again then depends on its method, unless it can be shown that the peer never took it in. The kernel
+knows: it counts the bytes that the peer acknowledged, and a peer that had closed before the request came resets
+instead of acknowledging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+__all__ = ["is_undelivered"]
+
+_BYTES_ACKED: Final = struct.Struct("=120xQ")
+"""``tcpi_bytes_acked`` in Linux's ``struct tcp_info`` (since 4.1); it counts the SYN as one."""
+
+
+def is_undelivered(transport: asyncio.BaseTransport, written_before: int) -> bool:
+    """True when the peer acknowledged nothing beyond the first ``written_before`` bytes of this connection.
+
+    False where that cannot be known: no TCP, no Linux, a socket that is gone.
+    """
+    handle = transport.get_extra_info("socket")
+    if handle is None or not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        (acked,) = _BYTES_ACKED.unpack_from(info)
+    except (OSError, struct.error):
+        return False
+    return bool(acked <= written_before + 1)

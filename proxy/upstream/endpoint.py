@@ -1,0 +1,133 @@
+"""One address of a cluster as a worker knows it: its idle connections, its load and its health.
+
+Health is passive. A connection that cannot be made, a reset or a timeout before the response ejects the endpoint for
+a while that doubles with each failure in a row; afterwards one request at a time tries it, and once one succeeded its
+share grows back over ``SLOW_RETURN`` seconds.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from random import Random
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from proxy.upstream.connection import UpstreamConnection
+
+__all__ = ["SLOW_RETURN", "EndpointState"]
+
+EJECTION_BASE: Final = 5.0
+"""Seconds out after the first failure (HAProxy's ``inter`` is 2, Envoy's base ejection 30)."""
+EJECTION_MAX: Final = 60.0
+SLOW_RETURN: Final = 10.0
+"""Seconds over which a returning endpoint gets its share back (HAProxy ``slowstart``)."""
+_EWMA_DECAY: Final = 10.0
+"""Seconds, as ingress-nginx's ``ewma``."""
+
+
+class EndpointState:
+    """Mutable; lives as long as its cluster names the address, and until its last request ended."""
+
+    __slots__ = (
+        "active",
+        "address",
+        "by_name",
+        "ejected_until",
+        "failures",
+        "idle",
+        "latency",
+        "latency_at",
+        "name",
+        "port",
+        "retired",
+        "returned_at",
+        "suspect",
+    )
+
+    def __init__(self, address: str, port: int, *, by_name: bool) -> None:
+        self.address = address
+        self.port = port
+        self.by_name = by_name
+        self.name = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self.idle: list[UpstreamConnection] = []
+        """Oldest first; taken from the end, so that few connections stay warm and the rest age out."""
+        self.active = 0
+        """Requests under way."""
+        self.retired = False
+        """No longer in the cluster: what is under way ends, nothing is pooled."""
+        self.suspect = False
+        """Ejected or on its way back: the balancer must ask :meth:`admits`."""
+        self.failures = 0
+        """In a row."""
+        self.ejected_until = 0.0
+        self.returned_at = 0.0
+        """When the first request after an ejection succeeded; 0 until then."""
+        self.latency = 0.0
+        """Exponentially weighted moving average of response times, seconds."""
+        self.latency_at = 0.0
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection that is still open, or ``None``."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def keep(self, connection: UpstreamConnection, limit: int) -> None:
+        """Put a connection back, or close it where it cannot be of use."""
+        if self.retired or len(self.idle) >= limit:
+            connection.close()
+        else:
+            connection.idle_since = monotonic()
+            self.idle.append(connection)
+
+    def expire(self, before: float) -> None:
+        """Close connections that were idle since before that moment."""
+        idle = self.idle
+        while idle and idle[0].idle_since < before:
+            idle.pop(0).close()
+
+    def retire(self) -> None:
+        """The cluster no longer names this address."""
+        self.retired = True
+        for connection in self.idle:
+            connection.close()
+        self.idle.clear()
+
+    def admits(self, now: float, random: Random) -> bool:
+        """Whether a suspect endpoint may be given a request."""
+        # 1. Ejected. 2. Its time is over: one request at a time. 3. It answered: a growing share. 4. Back.
+        if now < self.ejected_until:
+            return False
+        if not self.returned_at:
+            return self.active == 0
+        share = (now - self.returned_at) / SLOW_RETURN
+        if share >= 1.0:
+            self.suspect = False
+            self.failures = 0
+            return True
+        return random.random() < max(share, 0.1)
+
+    def failed(self, now: float) -> bool:
+        """Count a failure; true when it ejected the endpoint."""
+        if now < self.ejected_until:
+            return False
+        self.failures += 1
+        self.suspect = True
+        self.returned_at = 0.0
+        self.ejected_until = now + min(EJECTION_BASE * 2 ** (self.failures - 1), EJECTION_MAX)
+        return True
+
+    def succeeded(self, now: float) -> None:
+        """A suspect endpoint answered."""
+        if not self.returned_at and now >= self.ejected_until:
+            self.returned_at = now
+
+    def observe(self, seconds: float, now: float) -> None:
+        """Take a response time into the average; used by method ``ewma`` only."""
+        weight = exp(-(now - self.latency_at) / _EWMA_DECAY) if self.latency_at else 0.0
+        self.latency = self.latency * weight + seconds * (1.0 - weight)
+        self.latency_at = now

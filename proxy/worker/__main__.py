@@ -1,0 +1,58 @@
+"""``python -m proxy.worker``: started by the control process, never by hand.
+
+Every ``--listen`` and ``--feed-fd`` names a file descriptor inherited from the parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+import uvloop
+
+from proxy.worker.feed import FeedClient
+from proxy.worker.worker import Listen, LogTarget, Worker
+
+
+def main() -> int:
+    """The process from start to end; returns its exit code."""
+    arguments = _parse(sys.argv[1:])
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"worker {arguments.id}: %(levelname)s %(message)s")
+    # The terminal's Ctrl-C and hang-up are for the control process, which tells the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    uvloop.run(_serve(arguments))
+    return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="proxy.worker")
+    parser.add_argument("--id", type=int, required=True)
+    parser.add_argument("--feed-fd", type=int, required=True)
+    parser.add_argument("--listen", action="append", default=[], metavar="http:FD|https:FD")
+    parser.add_argument("--log-fd", type=int)
+    parser.add_argument("--log-lock-fd", type=int)
+    return parser.parse_args(words)
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    listens: list[Listen] = []
+    for text in arguments.listen:
+        kind, _, fd = text.partition(":")
+        listens.append(("https" if kind == "https" else "http", socket.socket(fileno=int(fd))))
+    log = None if arguments.log_fd is None else LogTarget(fd=arguments.log_fd, lock_fd=arguments.log_lock_fd)
+    worker = Worker(loop, log=log)
+    feed = FeedClient(worker, listens)
+    loop.add_signal_handler(signal.SIGTERM, feed.order_drain)
+    await loop.create_connection(lambda: feed, sock=socket.socket(fileno=arguments.feed_fd))
+    await feed.done.wait()
+    await worker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
