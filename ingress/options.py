@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from proxy.table import Settings
 
-__all__ = ["DEFAULT_CONTROLLER_NAME", "DEFAULT_INGRESS_CLASS", "Options", "ServiceRef"]
+__all__ = ["DEFAULT_CONTROLLER_NAME", "DEFAULT_INGRESS_CLASS", "LogFormat", "LogLevel", "Options", "ServiceRef"]
 
 DEFAULT_INGRESS_CLASS = "pyngress"
 DEFAULT_CONTROLLER_NAME = "pyngress.io/ingress-controller"
+
+LogFormat = Literal["auto", "text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class ServiceRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +23,9 @@ class ServiceRef(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     port: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}:{self.port}"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     bind: tuple[str, ...] = ("0.0.0.0", "::")
     http_port: int = 80
     https_port: int = 443
-    admin_bind: str = "0.0.0.0"
+    admin_bind: tuple[str, ...] = ("0.0.0.0", "::")
     admin_port: int = 10254
     workers: int = 0
     """0: as many as the CPU quota of this process allows, rounded up."""
@@ -43,5 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to keep accepting after SIGTERM, so that load balancers notice."""
     drain_timeout: float = 30.0
     """Seconds that requests in flight get to end afterwards."""
+    log_format: LogFormat = "auto"
+    """The form of the control process's own log. ``auto``: text on a terminal, JSON otherwise."""
+    log_level: LogLevel = "info"
     settings: Settings = Settings()
     """Everything else goes to the workers as it is."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.record import record_refusal
@@ -120,10 +120,9 @@ class Http1Connection(asyncio.Protocol):
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.facts: ClientFacts = self._connections.client_facts(transport)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self.facts: ClientFacts = self._connections.client_facts(self.transport)
         self.head.allow_underscores = self._runtime.state.settings.allow_underscores
         self._since = monotonic()
         self._accepted = self._connections.add(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from proxy.table.feed import (
     Ack,
@@ -45,8 +45,7 @@ class FeedClient(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._worker.loop.call_later(STATS_INTERVAL, self._report)
 
     def data_received(self, data: bytes) -> None:
