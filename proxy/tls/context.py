@@ -1,10 +1,11 @@
 """One server context, with one certificate or none.
 
 Session tickets are off. OpenSSL seals them with keys of the context that accepted the connection, which all names
-share: a ticket of one name would resume on another, past whatever the other asks of its clients. The keys also differ from worker
-to worker, so that most tickets would not resume at all. What is left is TLS 1.2 resumption by session id, which the ssl
-module cannot switch off and which crosses names too. That is harmless while no name asks for client certificates; the day
-one does, its connections must be refused where ``session_reused`` is true when the server name arrives.
+share: a ticket of one name would resume on another, past whatever the other asks of its clients. The keys also differ
+from worker to worker, so that most tickets would not resume at all. What is left is TLS 1.2 resumption by session id,
+which the ssl module cannot switch off and which crosses names too. That is harmless while no name asks for client
+certificates; the day one does, its connections must be refused where ``session_reused`` is true when the server name
+arrives.
 """
 
 from __future__ import annotations
