@@ -1,0 +1,54 @@
+"""What serves requests that no host takes.
+
+1. The oldest Ingress with a default backend and no rules.
+2. Else the option ``--default-backend``.
+3. Else, as the default of ``*``: that of a rule without host; else that of the oldest Ingress with rules and a default
+   backend, since "requests that match no rule" are its own in the classic form.
+4. Else nothing: 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ingress.options import ServiceRef
+from ingress.resources import Problem
+from ingress.translate.part import ANY_HOST, BackendKey, Finding, IngressPart
+from proxy.table import Forward, Host, HostPattern, Labels, Route
+
+__all__ = ["choose_default", "default_backend_key", "default_backend_route", "with_fallback"]
+
+
+def default_backend_key(option: ServiceRef) -> BackendKey:
+    return BackendKey(namespace=option.namespace, service=option.name, port=option.port)
+
+
+def default_backend_route(option: ServiceRef) -> Route:
+    return Route(
+        action=Forward(cluster=default_backend_key(option).cluster),
+        labels=Labels(namespace=option.namespace, service=option.name, port=option.port),
+    )
+
+
+def choose_default(parts: Sequence[IngressPart], option: ServiceRef | None) -> tuple[Route | None, list[Problem]]:
+    """``Table.default`` by steps 1 and 2. ``parts`` come oldest first."""
+    candidates = [part for part in parts if part.defaults and not part.has_rules]
+    if not candidates:
+        return (None if option is None else default_backend_route(option)), []
+    owner, *losers = candidates
+    message = f"{owner.ref} is older and decides the default backend of all hosts"
+    finding = Finding(reason="DefaultBackendConflict", message=message)
+    return owner.defaults[ANY_HOST], [part.problem("spec.defaultBackend", finding) for part in losers]
+
+
+def with_fallback(hosts: dict[HostPattern, Host], parts: Sequence[IngressPart]) -> dict[HostPattern, Host]:
+    """``hosts`` with step 3 applied, for a table without a default."""
+    any_host = hosts.get(ANY_HOST, Host())
+    if any_host.default is not None:
+        return hosts
+    for part in parts:
+        if part.defaults and part.has_rules:
+            return {**hosts, ANY_HOST: msgspec.structs.replace(any_host, default=part.defaults[ANY_HOST])}
+    return hosts

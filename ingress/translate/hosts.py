@@ -1,0 +1,218 @@
+"""One Ingress → its part: rules to hosts and routes, backends to actions, ``spec.tls`` to claims."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from ingress.annotations import Annotations, parse_annotations
+from ingress.options import Options
+from ingress.resources import Ingress, IngressBackend, IngressPath, Problem, Severity
+from ingress.resources.names import host_fault
+from ingress.translate.part import (
+    ANY_HOST,
+    BackendKey,
+    BackendUse,
+    IngressPart,
+    RouteClaim,
+    TlsClaim,
+    age_of,
+    covers,
+)
+from ingress.translate.paths import BadRoutePath, route_path
+from proxy.table import Forward, HostPattern, Labels, Respond, Route, RouteAction
+
+__all__ = ["REFUSED", "UNUSABLE_BACKEND", "read_ingress"]
+
+REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
+UNUSABLE_BACKEND: Final = Respond(status=503, reason="the backend of this route is not usable")
+
+
+def read_ingress(ingress: Ingress, options: Options) -> IngressPart:
+    """The part of one Ingress. Looks at nothing else; never raises."""
+    return _Reader(ingress, options).part()
+
+
+class _Reader:
+    """Collects the part of one Ingress."""
+
+    def __init__(self, ingress: Ingress, options: Options) -> None:
+        self.ingress = ingress
+        self.options = options
+        annotations = parse_annotations(ingress.metadata, source=ingress.source)
+        self.annotations: Annotations = annotations.values
+        self.refused = annotations.refused
+        self.left_out = annotations.left_out
+        self.problems: list[Problem] = list(annotations.problems)
+        self.backends: list[BackendUse] = []
+        self.claims: dict[tuple[str, str, str], RouteClaim] = {}
+        self.tls_hosts: set[HostPattern] = set()
+        self.tls_for_all = False
+
+    def part(self) -> IngressPart:
+        ingress, spec = self.ingress, self.ingress.spec
+        if self.left_out:
+            return IngressPart(ref=ingress.ref, age=age_of(ingress), source=ingress.source, problems=(*self.problems,))
+        tls = self.read_tls()  # first: it decides which routes redirect
+        hosts = self.read_rules()
+        defaults: dict[HostPattern, Route] = {}
+        if spec.default_backend is not None:
+            action, labels = self.backend(spec.default_backend, "spec.defaultBackend")
+            for host in (*hosts, ANY_HOST):
+                defaults[host] = self.route(host, action, labels)
+        elif not spec.rules:
+            self.report("spec", "NothingToServe", "neither rules nor a default backend", "warning")
+        return IngressPart(
+            ref=ingress.ref,
+            age=age_of(ingress),
+            source=ingress.source,
+            hosts=hosts,
+            has_rules=bool(spec.rules),
+            routes=tuple(self.claims.values()),
+            defaults=defaults,
+            backends=tuple(self.backends),
+            tls=tls,
+            problems=tuple(self.problems),
+        )
+
+    def read_rules(self) -> tuple[HostPattern, ...]:
+        """The hosts of all rules; their routes go to ``claims``."""
+        hosts: dict[HostPattern, None] = {}
+        for index, rule in enumerate(self.ingress.spec.rules):
+            field = f"spec.rules[{index}]"
+            host = self.host(rule.host, f"{field}.host") if rule.host else ANY_HOST
+            if host is None:
+                continue
+            hosts[host] = None
+            paths = () if rule.http is None else rule.http.paths
+            for number, path in enumerate(paths):
+                self.read_path(host, path, f"{field}.http.paths[{number}]")
+        return tuple(hosts)
+
+    def host(self, text: str, field: str) -> HostPattern | None:
+        """``text`` in lower case. ``None``: not a host; its Problem is reported."""
+        host = text.lower() if text.isascii() else text
+        fault = host_fault(host)
+        if fault:
+            self.report(field, "BadHost", f"host {text[:260]!a} {fault}")
+            return None
+        return host
+
+    def read_path(self, host: HostPattern, path: IngressPath, field: str) -> None:
+        try:
+            kind, spelled = route_path(path, merge_slashes=self.options.settings.merge_slashes)
+        except BadRoutePath as bad:
+            self.report(f"{field}.path", "BadPath", f"{bad}; this path is left out")
+            return
+        if path.path_type == "Prefix" and path.path.endswith("/*"):
+            message = 'a "*" stands for itself in a Prefix path; leave out "/*"'
+            self.report(f"{field}.path", "LiteralStar", message, "warning")
+        action, labels = self.backend(path.backend, f"{field}.backend", path.path or "/")
+        claim = RouteClaim(
+            host=host,
+            route=self.route(host, action, labels, kind=kind, path=spelled),
+            field=f"{field}.path",
+        )
+        self.add_claim(claim)
+
+    def add_claim(self, claim: RouteClaim) -> None:
+        """Of two claims for one slot the longer path wins (``/foo/`` over ``/foo``), else the first."""
+        other = self.claims.setdefault(claim.slot, claim)
+        if other is claim:
+            return
+        loser, winner = claim, other
+        if len(claim.route.path) > len(other.route.path):
+            loser, winner = other, claim
+            self.claims[claim.slot] = claim
+        same = loser.route.path == winner.route.path
+        reason = "DuplicatePath" if same else "PathShadowed"
+        message = f"{winner.field} of the same Ingress and host has {winner.route.path} and serves its requests"
+        self.report(loser.field, reason, message, "warning")
+
+    def route(
+        self,
+        host: HostPattern,
+        action: RouteAction,
+        labels: Labels,
+        *,
+        kind: Literal["exact", "prefix"] = "prefix",
+        path: str = "/",
+    ) -> Route:
+        return Route(
+            kind=kind,
+            path=path,
+            action=action,
+            https_redirect=self.redirects(host),
+            policy=self.annotations.policy,
+            labels=labels,
+        )
+
+    def redirects(self, host: HostPattern) -> bool:
+        if self.annotations.force_ssl_redirect:
+            return True
+        wanted = self.annotations.ssl_redirect
+        if not (self.options.ssl_redirect if wanted is None else wanted):
+            return False
+        return self.tls_for_all or any(covers(pattern, host) for pattern in self.tls_hosts)
+
+    def backend(self, backend: IngressBackend, field: str, path: str = "") -> tuple[RouteAction, Labels]:
+        """What a route to ``backend`` does, and where it comes from."""
+        metadata = self.ingress.metadata
+        service = backend.service
+        labels = Labels(
+            namespace=metadata.namespace,
+            ingress=metadata.name,
+            path=path,
+            service=service.name if service else "",
+            port=str(service.port) if service else "",
+        )
+        if backend.resource is not None or service is None:
+            message = "a backend must be a Service; its routes answer 503"
+            if backend.resource is not None:
+                message = f"a backend of kind {backend.resource.kind[:80]!a} is not supported; its routes answer 503"
+            self.report(field, "BadBackend", message)
+            return UNUSABLE_BACKEND, labels
+        if bool(service.port.name) == bool(service.port.number):
+            message = "a backend names exactly one of port.name and port.number; its routes answer 503"
+            self.report(f"{field}.service.port", "BadBackend", message)
+            return UNUSABLE_BACKEND, labels
+        key = BackendKey(
+            namespace=metadata.namespace,
+            service=service.name,
+            port=str(service.port),
+            balance=self.annotations.balance,
+        )
+        self.backends.append(BackendUse(key=key, field=field))
+        return (REFUSED if self.refused else Forward(cluster=key.cluster)), labels
+
+    def read_tls(self) -> tuple[TlsClaim, ...]:
+        """The claims for certificates; the hosts that have TLS go to ``tls_hosts`` and ``tls_for_all``."""
+        claims: list[TlsClaim] = []
+        for index, entry in enumerate(self.ingress.spec.tls):
+            field = f"spec.tls[{index}]"
+            hosts = [self.host(host, f"{field}.hosts[{number}]") for number, host in enumerate(entry.hosts)]
+            good = tuple(host for host in hosts if host is not None)
+            self.tls_hosts.update(good)
+            self.tls_for_all |= not entry.hosts
+            if entry.secret_name and (good or not entry.hosts):
+                claims.append(
+                    TlsClaim(
+                        secret=(self.ingress.metadata.namespace, entry.secret_name),
+                        hosts=good,
+                        rule_hosts=not entry.hosts,
+                        field=f"{field}.secretName",
+                    )
+                )
+        return tuple(claims)
+
+    def report(self, field: str, reason: str, message: str, severity: Severity = "error") -> None:
+        ingress = self.ingress
+        self.problems.append(
+            Problem(
+                object=ingress.ref,
+                field=field,
+                reason=reason,
+                message=message,
+                severity=severity,
+                source=ingress.source,
+            )
+        )

@@ -1,0 +1,131 @@
+"""What one Ingress asks for, before it is known what others ask for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ingress.annotations.hash_key import format_hash_key
+from ingress.resources import Ingress, Key, ObjectRef, Problem, Severity, Source
+from proxy.table import Balance, HostPattern, Route
+
+__all__ = [
+    "ANY_HOST",
+    "Age",
+    "BackendKey",
+    "BackendUse",
+    "Finding",
+    "IngressPart",
+    "RouteClaim",
+    "TlsClaim",
+    "age_of",
+    "covers",
+]
+
+ANY_HOST: HostPattern = "*"
+
+Age = tuple[str, str, str]
+"""creationTimestamp, namespace, name: the smaller wins. An empty timestamp (files) counts as oldest."""
+
+
+def age_of(ingress: Ingress) -> Age:
+    metadata = ingress.metadata
+    return (metadata.creation_timestamp, metadata.namespace, metadata.name)
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether a TLS name covers a host: the same, or ``*.`` for exactly one label (RFC 6125 section 6.4.3)."""
+    return pattern == host or (pattern.startswith("*.") and host.partition(".")[2] == pattern[2:])
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A Problem without its place. Whoever names the thing gets it, at the field that names it."""
+
+    reason: str
+    message: str
+    severity: Severity = "error"
+
+
+class BackendKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Determines a cluster: a Service port and how its endpoints are chosen."""
+
+    namespace: str
+    service: str
+    port: str
+    """A number or a name."""
+    balance: Balance = Balance()
+
+    @property
+    def service_key(self) -> Key:
+        return (self.namespace, self.service)
+
+    @property
+    def cluster(self) -> str:
+        """The key of the cluster in the table."""
+        name = f"{self.namespace}/{self.service}:{self.port}"
+        if self.balance == Balance():
+            return name
+        if self.balance.method == "hash":
+            return f"{name}?upstream-hash-by={format_hash_key(self.balance.hash_key)}"
+        return f"{name}?load-balance={self.balance.method}"
+
+
+class BackendUse(msgspec.Struct, frozen=True, kw_only=True):
+    """``field`` names the backend ``key``."""
+
+    key: BackendKey
+    field: str
+
+
+class RouteClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that the Ingress wants on ``host``; ``field`` is its path."""
+
+    host: HostPattern
+    route: Route
+    field: str
+
+    @property
+    def slot(self) -> tuple[HostPattern, str, str]:
+        """At most one route may have it: host, kind, and path without the trailing slash of a prefix."""
+        path = self.route.path
+        if self.route.kind == "prefix":
+            path = path.removesuffix("/")
+        return (self.host, self.route.kind, path)
+
+
+class TlsClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``spec.tls`` entry with a Secret."""
+
+    secret: Key
+    hosts: tuple[HostPattern, ...] = ()
+    rule_hosts: bool = False
+    """The entry names no host: it is for those hosts of the rules that the certificate covers."""
+    field: str
+
+
+class IngressPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one Ingress asks for."""
+
+    ref: ObjectRef
+    age: Age
+    source: Source | None = None
+    hosts: tuple[HostPattern, ...] = ()
+    """Host patterns of its rules, :data:`ANY_HOST` for a rule without one."""
+    has_rules: bool = False
+    routes: tuple[RouteClaim, ...] = ()
+    """No two of the same slot."""
+    defaults: dict[HostPattern, Route] = {}
+    """The default backend as a route: of each host, and of :data:`ANY_HOST`. Empty: it has none."""
+    backends: tuple[BackendUse, ...] = ()
+    tls: tuple[TlsClaim, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, field: str, finding: Finding) -> Problem:
+        """``finding`` at a field of this Ingress."""
+        return Problem(
+            object=self.ref,
+            field=field,
+            reason=finding.reason,
+            message=finding.message,
+            severity=finding.severity,
+            source=self.source,
+        )
