@@ -6,6 +6,6 @@ tickets; ALPN offers ``http/1.1``. Keys live in memory only.
 
 from proxy.tls.context import BadCertificate, check, make_context
 from proxy.tls.self_signed import self_signed
-from proxy.tls.store import CertificateStore
+from proxy.tls.store import CertificateStore, silence_bad_server_names
 
-__all__ = ["BadCertificate", "CertificateStore", "check", "make_context", "self_signed"]
+__all__ = ["BadCertificate", "CertificateStore", "check", "make_context", "self_signed", "silence_bad_server_names"]

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,7 +21,7 @@ from proxy.table import Certificate
 from proxy.tls.context import BadCertificate, make_context
 from proxy.tls.self_signed import self_signed
 
-__all__ = ["CertificateStore"]
+__all__ = ["CertificateStore", "silence_bad_server_names"]
 
 MAX_CONTEXTS: Final = 1000
 """Contexts kept at a time; one takes some 20 KiB. With more certificates in use, the rest is made anew when needed."""
@@ -127,3 +128,19 @@ class CertificateStore:
         if self._self_made is None:
             self._self_made = make_context(self_signed())
         return self._self_made
+
+
+def silence_bad_server_names() -> None:
+    """Keep clients from writing to our log; called once when a worker starts.
+
+    The ssl module refuses a handshake whose server name is not ASCII, and reports each through ``sys.unraisablehook``:
+    by default a traceback on stderr.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes):
+            return
+        before(unraisable)
+
+    sys.unraisablehook = hook
