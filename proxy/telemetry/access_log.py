@@ -130,7 +130,7 @@ class AccessLog:
             self._new_second(second)
         if self._combined:
             request = f"{method.decode('latin-1')} {target.decode('latin-1')} {protocol}" if method else ""
-            upstream = f"{labels.namespace}-{labels.service}-{labels.port}" if labels.service else ""
+            upstream = _quoted(f"{labels.namespace}-{labels.service}-{labels.port}") if labels.service else ""
             if upstream_addr:
                 took = f"{upstream_duration:.3f}" if upstream_duration >= 0.0 else "-"
                 tail = f"{upstream_addr} {response_bytes} {took} {upstream_status or '-'}"
