@@ -41,7 +41,7 @@ class ChunkedDecoder:
         self._raw_bytes = 0
         self._body_bytes = 0
         self._started = False
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parser.feed_data(_SYNTHETIC_HEAD)
         self._started = True
 
@@ -66,12 +66,14 @@ class ChunkedDecoder:
         Raises:
             MessageError: the coding is broken, or its overhead out of proportion.
         """
+        parser = self._parser
+        assert parser is not None
         view = memoryview(data)
         start, size = 0, len(data)
         try:
             while start < size:
                 cut = self._next_cut(data, start)
-                self._parser.feed_data(view[start:cut])
+                parser.feed_data(view[start:cut])
                 start = cut
                 if self.done:
                     self.surplus = data[start:]

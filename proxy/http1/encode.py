@@ -74,6 +74,4 @@ def encode_informational(head: ResponseHead) -> bytes:
 
 def encode_switch(head: ResponseHead) -> bytes:
     """The 101 that opens a WebSocket."""
-    return b"".join(
-        (status_line(101, head.reason), *head.pieces, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-    )
+    return b"".join((status_line(101, head.reason), *head.pieces, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))

@@ -1,7 +1,7 @@
 """Heads from bytes.
 
-Each parser is given exactly one head, ending in an empty line. llhttp's strict mode refuses bare CR and LF, NUL and controls, space
-before the colon, folded lines, and doubtful lengths; what it lets pass and we do not is checked here.
+Each parser is given exactly one head, ending in an empty line. llhttp's strict mode refuses bare CR and LF, NUL and
+controls, space before the colon, folded lines, and doubtful lengths; what it lets pass and we do not is checked here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ class MessageError(Exception):
         self.reason = reason
 
 
-class BadRequest(MessageError):
+class BadRequest(MessageError):  # noqa: N818 - a verdict on input, as its siblings in proxy.routing
     """The client's mistake. It is answered with ``status`` and the connection is closed: its framing is in doubt."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -21,5 +21,5 @@ class BadRequest(MessageError):
         self.status = status
 
 
-class BadResponse(MessageError):
+class BadResponse(MessageError):  # noqa: N818
     """The upstream's mistake. The client gets 502 and the upstream connection is closed."""

@@ -47,7 +47,9 @@ def local_response(
     )
 
 
-def render(response: LocalResponse, *, request_id: bytes, accept: bytes, own: bytes, head_only: bool, close: bool) -> bytes:
+def render(
+    response: LocalResponse, *, request_id: bytes, accept: bytes, own: bytes, head_only: bool, close: bool
+) -> bytes:
     """The whole response as HTTP/1.1 bytes: JSON where the client prefers it, else text.
 
     ``own`` are the Server and Date fields.

@@ -170,9 +170,7 @@ class RequestHead:
             protocols = fields.list_members(self.special.get(fields.UPGRADE, b""))
             # Only WebSocket over a bodiless GET (RFC 6455 section 4.1). h2c and others would open a tunnel that
             # carries requests past every rule.
-            self.upgrade = (
-                protocols == [b"websocket"] and self.method == b"GET" and self.content_length == NO_BODY
-            )
+            self.upgrade = protocols == [b"websocket"] and self.method == b"GET" and self.content_length == NO_BODY
         named = [name for name in options if name not in (b"close", b"keep-alive", b"upgrade", b"te")]
         if named:
             self._remove(frozenset(named))

@@ -56,8 +56,7 @@ class Connections:
         """What is known of the client behind ``transport``."""
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) and peer else "unknown"
-        if address.startswith("::ffff:"):
-            address = address[7:]
+        address = address.removeprefix("::ffff:")
         tls = transport.get_extra_info("ssl_object")
         state = self.runtime.state
         port = state.settings.http_port if tls is None else state.settings.https_port

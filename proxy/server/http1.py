@@ -32,7 +32,7 @@ from proxy.message.errors import BadRequest, MessageError
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import LocalResponse, local_response, render
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
-from proxy.message.response import UNTIL_CLOSE, ResponseHead
+from proxy.message.response import ResponseHead
 from proxy.server.framing import check_head, check_partial_head, without_empty_lines
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class Http1Connection(asyncio.Protocol):
         length = head.content_length
         minor = self.head.minor
         chunked = self._ends_by_close = False
-        if length == CHUNKED or length == UNTIL_CLOSE:
+        if length < NO_BODY:
             if minor == 1:
                 chunked = True
             else:
@@ -438,9 +438,7 @@ class Http1Connection(asyncio.Protocol):
         request_id = self._runtime.request_id()
         record_refusal(self._runtime, self.facts, self.head, response, request_id)
         own = self._runtime.server_and_date
-        self.transport.write(
-            render(response, request_id=request_id, accept=b"", own=own, head_only=False, close=True)
-        )
+        self.transport.write(render(response, request_id=request_id, accept=b"", own=own, head_only=False, close=True))
         self._held = self._buffer = b""
         self._linger()
 

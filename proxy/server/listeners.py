@@ -1,7 +1,7 @@
 """From listening sockets to connections.
 
-The sockets come from outside, already bound and listening. Plain ones are served by the event loop's own server. TLS ones are accepted
-here, since a connection in its handshake must count against the limits before it has cost anything.
+The sockets come from outside, already bound and listening. Plain ones are served by the event loop's own server. TLS
+ones are accepted here, since a connection in its handshake must count against the limits before it cost anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Listeners:
         # The copy lets the queue of the kernel be emptied after the server has stopped.
         copy = listener.dup()
         copy.setblocking(False)
-        server = await self._loop.create_server(lambda: Http1Connection(self._connections), sock=listener, backlog=_BACKLOG)
+        server = await self._loop.create_server(
+            lambda: Http1Connection(self._connections), sock=listener, backlog=_BACKLOG
+        )
         self._servers.append((server, copy))
 
     def listen_https(self, listener: socket.socket, context: ssl.SSLContext) -> None:

@@ -2,7 +2,8 @@
 
 Each message is a frame: four bytes of length (big-endian), then MessagePack of one of the structs below.
 
-Down: :class:`Delta`, :class:`Drain`, :class:`Stop`, :class:`AskStats`. Up: :class:`Ack`, :class:`Nack`, :class:`Stats`, :class:`Drained`.
+Down: :class:`Delta`, :class:`Drain`, :class:`Stop`, :class:`AskStats`.
+Up: :class:`Ack`, :class:`Nack`, :class:`Stats`, :class:`Drained`.
 The first message down is a Delta with ``reset=True``: the whole table. A worker serves from its first Ack on.
 When the control process goes away the socket ends; the worker then serves what it has.
 """
@@ -18,8 +19,8 @@ import msgspec
 from proxy.table.model import Certificate, Cluster, Host, HostPattern, Route, Settings, Table
 
 __all__ = [
-    "Ack",
     "DURATION_BOUNDS",
+    "Ack",
     "AskStats",
     "Delta",
     "Down",
@@ -55,8 +56,8 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     clusters: dict[str, Cluster | None] = {}
     certificates: dict[str, Certificate | None] = {}
     server_names: dict[HostPattern, str | None] = {}
-    default: Route | None | msgspec.UnsetType = msgspec.UNSET
-    default_certificate: str | None | msgspec.UnsetType = msgspec.UNSET
+    default: Route | msgspec.UnsetType | None = msgspec.UNSET
+    default_certificate: str | msgspec.UnsetType | None = msgspec.UNSET
     settings: Settings | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -133,7 +134,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     ``tls_handshake_failures``, ``upstream_connects``, ``upstream_connect_failures``, ``upstream_reused``,
     ``ejections``, ``retries_denied``, ``log_lines_dropped``, ``unrouted`` (requests that no route matched)."""
     gauges: dict[str, float] = {}
-    """Now: ``connections``, ``active_requests``, ``tunnels``, ``upstream_idle``, ``upstream_active``, ``generation``."""
+    """Now: ``connections``, ``active_requests``, ``tunnels``, ``upstream_idle``, ``upstream_active``,
+    ``generation``."""
 
 
 DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -49,7 +49,7 @@ def random_two(endpoints: Sequence[EndpointState], turn: int, random: Random) ->
 
 
 def smallest_latency(endpoints: Sequence[EndpointState], turn: int, random: Random) -> EndpointState:
-    """Of two picked at random the one with the smaller latency × load ("peak EWMA"). A new endpoint counts as average."""
+    """Of two picked at random the one with the smaller latency × load ("peak EWMA"); unmeasured ones by load alone."""
     first, second = _two(endpoints, random)
     if not first.latency_at or not second.latency_at:
         return first if first.active <= second.active else second

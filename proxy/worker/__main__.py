@@ -21,7 +21,9 @@ from proxy.worker.worker import Listen, LogTarget, Worker
 def main() -> int:
     """The process from start to end; returns its exit code."""
     arguments = _parse(sys.argv[1:])
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"worker {arguments.id}: %(levelname)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format=f"worker {arguments.id}: %(levelname)s %(message)s"
+    )
     # The terminal's Ctrl-C and hang-up are for the control process, which tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -58,9 +58,7 @@ class Worker:
         self._log_target = log
         self._random = Random(int.from_bytes(os.urandom(16), "big"))  # noqa: S311 - for balance and request ids
         self._dialer = Dialer(loop)
-        self.runtime = Runtime(
-            telemetry=self.telemetry, dialer=self._dialer, access_log=None, random=self._random
-        )
+        self.runtime = Runtime(telemetry=self.telemetry, dialer=self._dialer, access_log=None, random=self._random)
         self.connections = Connections(self.runtime, loop, _connection_limit())
         self._listeners = Listeners(self.connections, loop)
         self._log_format: AccessLogFormat = "off"
