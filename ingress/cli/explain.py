@@ -1,0 +1,53 @@
+"""``pyngress explain``: which route serves a request, and why the others do not."""
+
+from __future__ import annotations
+
+from ingress.cli.render import columns, paint
+from proxy.routing import Candidate, Explanation
+from proxy.table import Forward, Route, Table
+
+__all__ = ["explanation_lines"]
+
+
+def explanation_lines(table: Table, explanation: Explanation) -> list[str]:
+    """The answer first, then every route that was considered."""
+    lines = [_answer(table, explanation)]
+    if explanation.candidates:
+        lines += ["", "Considered:"]
+        lines += columns([_row(candidate) for candidate in explanation.candidates], indent="  ")
+    return lines
+
+
+def _answer(table: Table, explanation: Explanation) -> str:
+    asked = f"{explanation.host}{explanation.path}"
+    if explanation.problem is not None:
+        return f"{asked} is refused with {paint('400', 'red')}: {explanation.problem}"
+    route = explanation.route
+    if route is None:
+        where = f"no path of host {explanation.pattern}" if explanation.pattern else "no host"
+        return f"{asked} is answered with {paint('404', 'yellow')}: {where} covers it, and there is no default backend"
+    redirect = "; over http: redirect to https" if route.https_redirect else ""
+    return f"{asked} is served by {_target(table, route)}{_origin(route)}{redirect}"
+
+
+def _target(table: Table, route: Route) -> str:
+    if not isinstance(route.action, Forward):
+        return paint(f"status {route.action.status} ({route.action.reason})", "yellow")
+    cluster = table.clusters.get(route.action.cluster)
+    if cluster is None or not cluster.endpoints:
+        return f"{route.action.cluster}, which has no endpoints: " + paint("503", "yellow")
+    return paint(route.action.cluster, "green", bold=True)
+
+
+def _origin(route: Route) -> str:
+    labels = route.labels
+    return f" (Ingress {labels.namespace}/{labels.ingress})" if labels.ingress else ""
+
+
+def _row(candidate: Candidate) -> tuple[str, str, str, str, str, str]:
+    route = candidate.route
+    backend = "-"
+    if route is not None:
+        backend = route.action.cluster if isinstance(route.action, Forward) else f"status {route.action.status}"
+    mark = paint("won", "green") if candidate.won else "lost"
+    return mark, candidate.pattern or "(any other)", candidate.kind, candidate.path or "-", backend, candidate.reason

@@ -1,0 +1,5 @@
+"""Telling people what became of their objects."""
+
+from ingress.report.problem_log import ProblemLog
+
+__all__ = ["ProblemLog"]
