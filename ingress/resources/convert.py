@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from ingress.resources.fault import FieldPath
-from ingress.resources.manifest import parse_json, parse_yaml
+from ingress.resources.manifest import ManifestError, add_scalars, parse_json, parse_yaml
 
 __all__ = ["INGRESS_V1", "OLD_INGRESS_VERSIONS", "convert_documents", "convert_ingress", "convert_object", "old_path"]
 
@@ -152,6 +152,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+add_scalars(_Dumper)
 
 _SEPARATOR: Final = re.compile(r"^---(?=\s|\Z).*\n?|^\.\.\.(?=\s|\Z).*\n?", re.MULTILINE)
 
@@ -162,7 +163,15 @@ def convert_documents(text: str, name: str) -> str:
     ``name`` tells JSON (``.json``) from YAML. Of a document that is converted, only the comments on top stay.
     Raises ManifestError where the text does not parse.
     """
-    if name.endswith(".json"):
+    try:
+        return _convert_text(text, is_json=name.endswith(".json"))
+    except ManifestError as error:
+        error.name = name
+        raise
+
+
+def _convert_text(text: str, *, is_json: bool) -> str:
+    if is_json:
         return "---\n".join(
             _dump(convert_object(d.data) if isinstance(d.data, dict) else d.data) for d in parse_json(text)
         )

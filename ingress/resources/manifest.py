@@ -17,7 +17,7 @@ import yaml
 
 from ingress.resources.fault import FieldPath
 
-__all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "Document", "ManifestError", "parse_json", "parse_yaml"]
+__all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "Document", "ManifestError", "add_scalars", "parse_json", "parse_yaml"]
 
 MAX_DEPTH: Final = 100
 """Levels of nesting; the deepest field of the API is far above."""
@@ -27,17 +27,31 @@ MAX_ALIASED_NODES: Final = 100_000
 _TAG: Final = "tag:yaml.org,2002:"
 _OCTAL: Final = re.compile(r"([-+]?)0([0-7]+)\Z")
 
+_SCALARS: Final = (
+    ("null", r"(?:~|null|Null|NULL|)\Z", ("~", "n", "N", "")),
+    ("bool", r"(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)\Z", "yYnNtTfFoO"),
+    ("int", r"[-+]?(?:0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+|0[0-7]*|[1-9][0-9_]*)\Z", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z", "-+0123456789."),
+    ("merge", r"<<\Z", "<"),
+)
+"""Tag, pattern, and the first characters of what it matches."""
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class ManifestError(Exception):
-    """The text is not YAML or JSON. ``line`` and ``document`` count from 1."""
+class ManifestError(ValueError):
+    """The text is not YAML or JSON. ``line`` and ``document`` count from 1; ``name`` is that of the file, if known."""
 
     def __init__(self, message: str, *, line: int, document: int = 1) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.document = document
+        self.name = ""
+
+    def __str__(self) -> str:
+        place = f"{self.name}:{self.line}" if self.name else f"line {self.line}"
+        return f"{place}: {self.message}"
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,14 +70,13 @@ class _Loader(_Base):  # type: ignore[misc]  # the C loader is typed as Any
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
-for _name, _pattern, _first in (
-    ("null", r"(?:~|null|Null|NULL|)\Z", ["~", "n", "N", ""]),
-    ("bool", r"(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)\Z", "yYnNtTfFoO"),
-    ("int", r"[-+]?(?:0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+|0[0-7]*|[1-9][0-9_]*)\Z", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z", "-+0123456789."),
-    ("merge", r"<<\Z", "<"),
-):
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
+def add_scalars(target: Any) -> None:
+    """Teach a loader, or a dumper that has to know what to quote, the plain scalars of kubectl."""
+    for name, pattern, first in _SCALARS:
+        target.add_implicit_resolver(_TAG + name, re.compile(pattern), list(first))
+
+
+add_scalars(_Loader)
 
 
 def parse_yaml(text: str) -> list[Document]:
