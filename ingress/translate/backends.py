@@ -137,5 +137,9 @@ def _name(key: BackendKey) -> str:
 
 def _ports(service: Service) -> str:
     """What a person may have meant."""
-    ports = [f"{port.name} ({port.port})" if port.name else str(port.port) for port in service.spec.ports]
+    ports = [
+        f"{port.name} ({port.port})" if port.name else str(port.port)
+        for port in service.spec.ports
+        if port.protocol == "TCP"
+    ]
     return f"; it has {', '.join(ports[:10])}" if ports else "; it has none"

@@ -16,7 +16,7 @@ import msgspec
 
 from ingress.resources import Key, Problem, Secret
 from ingress.translate.keypair import read_key_pair
-from ingress.translate.part import ANY_HOST, Finding, IngressPart, TlsClaim, covers
+from ingress.translate.part import ANY_HOST, GOES_FIRST, Finding, IngressPart, TlsClaim, covers
 from proxy.table import Certificate, HostPattern
 
 __all__ = ["SecretReading", "ServerNames", "certificate_key", "name_certificates", "read_secret"]
@@ -29,6 +29,15 @@ class SecretReading(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: it cannot serve."""
     names: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    def told(self, fallback: str) -> tuple[Finding, ...]:
+        """The findings; where it cannot serve, with what serves instead."""
+        if self.certificate is not None:
+            return self.findings
+        return tuple(
+            msgspec.structs.replace(finding, message=f"{finding.message}; {fallback} serves")
+            for finding in self.findings
+        )
 
 
 class ServerNames(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +56,12 @@ def read_secret(key: Key, secret: Secret | None, *, now: datetime.datetime | Non
     """The certificate in a Secret. ``now`` of ``None``: its dates are not judged."""
     name = certificate_key(key)
     if secret is None:
-        message = f"Secret {name} does not exist; the default certificate serves"
+        message = f"Secret {name} does not exist"
         return SecretReading(findings=(Finding(reason="SecretNotFound", message=message),))
     chain, private = secret.data.get("tls.crt", b""), secret.data.get("tls.key", b"")
     facts = read_key_pair(chain, private)
     if facts.fault:
-        message = f"Secret {name} {facts.fault}; the default certificate serves"
+        message = f"Secret {name} {facts.fault}"
         return SecretReading(findings=(Finding(reason="BadCertificate", message=message),))
     findings: tuple[Finding, ...] = ()
     if now is not None and now > facts.not_after:
@@ -72,7 +81,7 @@ def name_certificates(parts: Sequence[IngressPart], readings: Mapping[Key, Secre
     for part in parts:
         for claim in part.tls:
             reading = readings[claim.secret]
-            problems += (part.problem(claim.field, finding) for finding in reading.findings)
+            problems += (part.problem(claim.field, finding) for finding in reading.told("the default certificate"))
             hosts, finding = _claimed_hosts(part, claim, reading)
             if finding is not None:
                 problems.append(part.problem(claim.field, finding))
@@ -138,7 +147,7 @@ def _conflicts(
     problems = []
     for part, claim in usable:
         if readings[claim.secret].certificate != certificate:
-            age = "this Ingress" if part is owner else f"{owner.ref}, which is older,"
+            age = "this Ingress" if part is owner else f"{owner.ref}, which {GOES_FIRST},"
             finding = Finding(
                 reason="CertificateConflict",
                 message=f"{age} already gives {host} the certificate of Secret {secret} ({won.field})",
@@ -150,7 +159,7 @@ def _conflicts(
 def _kept_out(
     host: HostPattern, owner: tuple[IngressPart, TlsClaim], usable: Sequence[tuple[IngressPart, TlsClaim]]
 ) -> list[Problem]:
-    message = f"{owner[0].ref} is older and decides the certificate of {host}, which it lacks"
+    message = f"{owner[0].ref} {GOES_FIRST} and decides the certificate of {host}, which it lacks"
     finding = Finding(reason="CertificateConflict", message=message)
     return [part.problem(claim.field, finding) for part, claim in usable]
 

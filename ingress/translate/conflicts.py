@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ingress.resources import Problem
-from ingress.translate.part import Finding, IngressPart, RouteClaim
+from ingress.translate.part import GOES_FIRST, Finding, IngressPart, RouteClaim
 from proxy.table import Host, HostPattern, Route
 
 __all__ = ["MergedHosts", "merge_hosts"]
@@ -58,10 +58,9 @@ def _host_defaults(parts: Sequence[IngressPart]) -> tuple[dict[HostPattern, Rout
             if owner is part:
                 defaults[host] = part.defaults[host]
             elif defaults[host].action != part.defaults[host].action:
-                message = f"{owner.ref} is older and decides the default backend of host {host}"
-                problems.append(
-                    part.problem("spec.defaultBackend", Finding(reason="DefaultBackendConflict", message=message))
-                )
+                message = f"{owner.ref} {GOES_FIRST} and decides the default backend of host {host}"
+                finding = Finding(reason="DefaultBackendConflict", message=message, severity="warning")
+                problems.append(part.problem("spec.defaultBackend", finding))
     return defaults, problems
 
 
@@ -69,6 +68,6 @@ def _lost_route(claim: RouteClaim, owner: IngressPart) -> Finding:
     route = claim.route
     kind = "Exact" if route.kind == "exact" else "Prefix"
     message = (
-        f"{kind} {route.path} of host {claim.host} belongs to {owner.ref}, which is older; this path is not served"
+        f"{kind} {route.path} of host {claim.host} belongs to {owner.ref}, which {GOES_FIRST}; this path is not served"
     )
     return Finding(reason="PathConflict", message=message)

@@ -15,7 +15,7 @@ import msgspec
 
 from ingress.options import ServiceRef
 from ingress.resources import Problem
-from ingress.translate.part import ANY_HOST, BackendKey, Finding, IngressPart
+from ingress.translate.part import ANY_HOST, GOES_FIRST, BackendKey, Finding, IngressPart
 from proxy.table import Forward, Host, HostPattern, Labels, Route
 
 __all__ = ["choose_default", "default_backend_key", "default_backend_route", "with_fallback"]
@@ -38,7 +38,7 @@ def choose_default(parts: Sequence[IngressPart], option: ServiceRef | None) -> t
     if not candidates:
         return (None if option is None else default_backend_route(option)), []
     owner, *losers = candidates
-    message = f"{owner.ref} is older and decides the default backend of all hosts"
+    message = f"{owner.ref} {GOES_FIRST} and decides the default backend of all hosts"
     finding = Finding(reason="DefaultBackendConflict", message=message)
     return owner.defaults[ANY_HOST], [part.problem("spec.defaultBackend", finding) for part in losers]
 

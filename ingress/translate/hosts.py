@@ -10,6 +10,7 @@ from ingress.resources import Ingress, IngressBackend, IngressPath, Problem, Sev
 from ingress.resources.names import host_fault
 from ingress.translate.part import (
     ANY_HOST,
+    PLAIN_BALANCE,
     BackendKey,
     BackendUse,
     IngressPart,
@@ -26,6 +27,9 @@ __all__ = ["REFUSED", "UNUSABLE_BACKEND", "read_ingress"]
 REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
 UNUSABLE_BACKEND: Final = Respond(status=503, reason="the backend of this route is not usable")
 
+_NO_POLICY: Final = Route(action=REFUSED).policy
+"""The very default of the field: one value for all routes, and left out of every encoding."""
+
 
 def read_ingress(ingress: Ingress, options: Options) -> IngressPart:
     """The part of one Ingress. Looks at nothing else; never raises."""
@@ -40,6 +44,8 @@ class _Reader:
         self.options = options
         annotations = parse_annotations(ingress.metadata, source=ingress.source)
         self.annotations: Annotations = annotations.values
+        self.policy = annotations.values.policy if annotations.values.policy != _NO_POLICY else _NO_POLICY
+        self.balance = annotations.values.balance if annotations.values.balance != PLAIN_BALANCE else PLAIN_BALANCE
         self.refused = annotations.refused
         self.left_out = annotations.left_out
         self.problems: list[Problem] = list(annotations.problems)
@@ -142,7 +148,7 @@ class _Reader:
             path=path,
             action=action,
             https_redirect=self.redirects(host),
-            policy=self.annotations.policy,
+            policy=self.policy,
             labels=labels,
         )
 
@@ -179,7 +185,7 @@ class _Reader:
             namespace=metadata.namespace,
             service=service.name,
             port=str(service.port),
-            balance=self.annotations.balance,
+            balance=self.balance,
         )
         self.backends.append(BackendUse(key=key, field=field))
         return (REFUSED if self.refused else Forward(cluster=key.cluster)), labels

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ingress.annotations.hash_key import format_hash_key
 from ingress.resources import Ingress, Key, ObjectRef, Problem, Severity, Source
-from proxy.table import Balance, HostPattern, Route
+from proxy.table import Balance, Cluster, HostPattern, Route
 
 __all__ = [
     "ANY_HOST",
+    "GOES_FIRST",
+    "PLAIN_BALANCE",
     "Age",
     "BackendKey",
     "BackendUse",
@@ -22,6 +26,12 @@ __all__ = [
 ]
 
 ANY_HOST: HostPattern = "*"
+
+PLAIN_BALANCE: Final = Cluster().balance
+"""The very default of the field: one value for all clusters, and left out of every encoding."""
+
+GOES_FIRST: Final = "goes first (by age, then name)"
+"""What a loser hears of the winner."""
 
 Age = tuple[str, str, str]
 """creationTimestamp, namespace, name: the smaller wins. An empty timestamp (files) counts as oldest."""
@@ -52,7 +62,7 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     service: str
     port: str
     """A number or a name."""
-    balance: Balance = Balance()
+    balance: Balance = PLAIN_BALANCE
 
     @property
     def service_key(self) -> Key:
@@ -62,7 +72,7 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     def cluster(self) -> str:
         """The key of the cluster in the table."""
         name = f"{self.namespace}/{self.service}:{self.port}"
-        if self.balance == Balance():
+        if self.balance == PLAIN_BALANCE:
             return name
         if self.balance.method == "hash":
             return f"{name}?upstream-hash-by={format_hash_key(self.balance.hash_key)}"

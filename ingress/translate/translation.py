@@ -123,7 +123,7 @@ def _default_certificate_problems(readings: Mapping[Key, SecretReading], options
     ref = ObjectRef(kind="Secret", namespace=key[0], name=key[1])
     return [
         Problem(object=ref, field="", reason=finding.reason, message=finding.message, severity=finding.severity)
-        for finding in readings[key].findings
+        for finding in readings[key].told("a self-signed certificate")
     ]
 
 
