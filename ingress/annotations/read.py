@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Final
 
 import msgspec
@@ -133,10 +134,11 @@ class _Reader:
             self.report(name, "AnnotationShadowed", "upstream-hash-by is set too and decides", "warning")
 
     def report(self, name: str, reason: str, message: str, severity: Severity = "error") -> None:
+        key = name[: MAX_SHOWN * 2]
         self.problems.append(
             Problem(
                 object=self.ref,
-                field=f"metadata.annotations[{name[: MAX_SHOWN * 2]}]",
+                field=f"metadata.annotations[{key if key.isprintable() else ascii(key)}]",
                 reason=reason,
                 message=message,
                 severity=severity,
@@ -157,6 +159,8 @@ def _shown(text: str) -> str:
     return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…")
 
 
+@functools.lru_cache(maxsize=1024)
 def _suggestion(name: str) -> str:
+    """Slow enough to remember: the same slip tends to stand in many Ingresses."""
     close = difflib.get_close_matches(name[:MAX_SHOWN], _KNOWN, n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""

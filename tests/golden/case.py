@@ -76,7 +76,7 @@ def case_files() -> list[Path]:
 def read_case(path: Path) -> Case:
     """Raises ``ValueError`` on sections and header lines that are not of a case."""
     header, *parts = path.read_text().split("\n---- ")
-    sections = dict(part.split("\n", 1) if "\n" in part else (part, "") for part in parts)
+    sections = {name: text for name, _, text in (part.partition("\n") for part in parts)}
     if tuple(sections) not in (SECTIONS[:1], SECTIONS):
         raise ValueError(f"{path.name}: the sections are {', '.join(sections)}, not {', '.join(SECTIONS)}")
     sections = {name: text if text.endswith("\n") or not text else text + "\n" for name, text in sections.items()}
