@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from proxy.routing.hosts import BadHost, canonical_host
-from proxy.routing.matcher import HostMatcher, Matcher, compile_host
+from proxy.routing.matcher import HostMatcher, Matcher
 from proxy.routing.paths import BadPath, normalise_path, split_target
 from proxy.table import Host, PathKind, Route, Table
 
@@ -104,15 +104,15 @@ def _ancestors(name: str) -> Iterator[str]:
 
 
 def _compiled(host: Host, table: Table) -> tuple[HostMatcher[_Entry], list[_Entry]]:
-    """The host's matcher, and its entries in the order of the table (the default last)."""
-    entries: list[_Entry] = []
-
-    def make(route: Route) -> _Entry:
-        entries.append(_Entry(route, host.default is route))
-        return entries[-1]
-
-    matcher = compile_host(host, make, merge_slashes=table.settings.merge_slashes)
-    return matcher, entries
+    """The host's matcher, and its entries in the order of the table, the default last."""
+    entries = [_Entry(route, False) for route in host.routes]
+    default = None if host.default is None else _Entry(host.default, True)
+    matcher = HostMatcher(
+        [(entry.route.kind, entry.route.path, entry) for entry in entries],
+        default,
+        merge_slashes=table.settings.merge_slashes,
+    )
+    return matcher, entries if default is None else [*entries, default]
 
 
 def _inside(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.routing import BadHost, BadPath, HostMatcher, Matcher, canonical_host, compile_host, explain, normalise_path
@@ -46,6 +46,7 @@ def brute_winner(rules: list[tuple[PathKind, str]], path: str) -> int | None:
     return max(matching, key=rank, default=None)
 
 
+@settings(deadline=None)
 @given(rules=RULES, path=PLAIN_PATHS)
 @example(rules=[("prefix", "/a/"), ("exact", "/a/")], path="/a/")
 @example(rules=[("prefix", "/a"), ("prefix", "/a/"), ("exact", "/a")], path="/a/")
@@ -66,6 +67,7 @@ def brute_host(patterns: list[str], host: str) -> str | None:
     return "*" if "*" in patterns else None
 
 
+@settings(deadline=None)
 @given(patterns=st.lists(PATTERNS, max_size=8, unique=True), hosts=st.lists(NAMES, max_size=4))
 def test_the_host_is_chosen_as_the_words_of_the_api_say(patterns: list[str], hosts: list[str]) -> None:
     """Found by canonical name, by raw bytes, and by raw bytes again: always the brute-force choice."""
@@ -79,6 +81,7 @@ def test_the_host_is_chosen_as_the_words_of_the_api_say(patterns: list[str], hos
             assert matcher.find_raw(raw) is expected
 
 
+@settings(deadline=None)
 @given(
     first=st.lists(PATTERNS, max_size=6, unique=True),
     changes=st.dictionaries(PATTERNS, st.booleans(), max_size=6),
@@ -123,6 +126,7 @@ def tables() -> st.SearchStrategy[Table]:
     return st.tuples(hosts, st.booleans()).map(built)
 
 
+@settings(deadline=None)
 @given(table=tables(), host=NAMES, path=PLAIN_PATHS)
 def test_the_explanation_names_the_route_that_the_proxy_takes(table: Table, host: str, path: str) -> None:
     """``explain`` sees a part of the table only, and still says what the matcher over the whole table does."""
@@ -139,6 +143,7 @@ def test_the_explanation_names_the_route_that_the_proxy_takes(table: Table, host
     assert told.pattern == brute_host(list(table.hosts), host)
 
 
+@settings(deadline=None)
 @given(path=RAW_PATHS, merge=st.booleans())
 def test_normalising_twice_changes_nothing(path: bytes, merge: bool) -> None:
     """The result is a fixed point, is ASCII, and holds nothing that another program could still resolve."""
@@ -172,6 +177,7 @@ def rfc3986_remove_dot_segments(path: str) -> str:
     return output
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["", ".", "..", "a", "b", "..."]), min_size=1, max_size=8))
 def test_dot_segments_go_as_in_the_rfc_or_are_refused_at_the_root(elements: list[str]) -> None:
     """Equal to RFC 3986 wherever the path stays below the root; refused exactly where it does not."""
@@ -189,6 +195,7 @@ def test_dot_segments_go_as_in_the_rfc_or_are_refused_at_the_root(elements: list
     assert normal == rfc3986_remove_dot_segments(path)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20) | st.text("aA.:-_[]0189", max_size=12).map(str.encode))
 def test_a_host_is_refused_or_becomes_a_fixed_point(raw: bytes) -> None:
     """Canonicalising twice changes nothing, and case, port and trailing dot of the input do not matter."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.table import Labels
@@ -192,6 +192,7 @@ def test_hostile_bytes_come_back_from_json_unharmed(sent: bytes, _escaped: str) 
     assert value["user_agent"].encode("latin-1") == sent
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40), st.text(max_size=10))
 def test_no_input_makes_a_second_line(target: bytes, agent: bytes, label: str) -> None:
     """Any bytes from a client and any text from a manifest: one line of printable ASCII, in both formats."""
@@ -267,6 +268,7 @@ def test_a_stuck_output_never_blocks_and_what_does_not_fit_is_counted() -> None:
     reader.start()
     thread = log._writer._thread
     assert thread is not None
+    assert thread.daemon, "a stuck output would keep the process from ending"
     thread.join(10.0)
     os.close(write)
     reader.join(10.0)

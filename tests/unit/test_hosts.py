@@ -65,6 +65,7 @@ def test_every_spelling_of_a_host_is_one_host(raw: bytes, canonical: str) -> Non
         b"\xe2\x84\xaa.com",  # KELVIN SIGN, whose lower case is an ASCII k
         b"foo.com:65536",
         b"foo.com:080000",
+        b"foo.com:000080",
         b"foo.com:-1",
         b"foo.com:+80",
         b"foo.com:8_0",

@@ -135,7 +135,7 @@ def test_a_path_without_a_safe_meaning_is_refused(path: bytes, reason: str) -> N
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_ten_thousand_slashes_and_dots_are_no_work(merge: bool) -> None:
+def test_hundreds_of_thousands_of_slashes_and_dots_are_no_work(merge: bool) -> None:
     """The cost is linear: the longest hostile paths end far inside the test's time limit."""
     assert normalise_path(b"/a/.." * 100_000 + b"/x", merge_slashes=merge) == b"/x"
     assert normalise_path(b"/" * 500_000, merge_slashes=merge) == (b"/" if merge else b"/" * 500_000)

@@ -214,6 +214,9 @@ def test_a_delta_changes_the_named_hosts_and_shares_the_rest() -> None:
     assert new.find_raw(b"x.com") is HOSTS["*.com"]
     assert old.find_raw(b"foo.com") is HOSTS["foo.com"]
     assert old.find_raw(b"bar.foo.com") is HOSTS["bar.foo.com"]
+    assert old.find("foo.com") is HOSTS["foo.com"]
+    assert old.find("bar.foo.com") is HOSTS["bar.foo.com"]
+    assert old.find("x.new.com") is HOSTS["*"]
     assert (len(old), len(new)) == (5, 5)
 
 

@@ -102,6 +102,21 @@ def test_a_hosts_own_default_is_named_as_such() -> None:
     assert lost["default"] == "a path of b.foo.com covers the request"
 
 
+def test_wildcards_of_farther_parents_are_named_with_the_reason() -> None:
+    """Users expect ``*.foo.com`` to cover deeper names; it is told that it does not, at any distance."""
+    told = explain(TABLE, "x.y.z.foo.com", "/")
+    assert (told.pattern, told.source) == ("*", "host default")
+    assert ("*.foo.com", "host", "", "a wildcard stands for exactly one label") in reasons(told)
+
+
+def test_a_route_equal_to_the_hosts_default_is_still_a_route() -> None:
+    """Even if both are the very same object, what a path serves is not called the default."""
+    same = route("prefix", "/")
+    told = explain(Table(hosts={"foo.com": Host(routes=(same,), default=same)}), "foo.com", "/x")
+    assert told.source == "route"
+    assert [(each.kind, each.won) for each in told.candidates] == [("prefix", True), ("default", False)]
+
+
 def test_no_host_at_all_is_the_tables_default_or_nothing() -> None:
     """404 is a source of its own."""
     bare = Table(hosts={"foo.com": Host()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.table import Labels
@@ -157,6 +157,7 @@ REQUESTS = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(REQUESTS | st.none(), max_size=30))
 def test_the_sums_over_all_drains_are_what_was_recorded(events: list[tuple[str, bytes, int, float] | None]) -> None:
     """However drains (None) fall between requests, nothing is lost or doubled."""

@@ -209,6 +209,14 @@ def test_a_delta_changes_only_the_keys_it_names(store: CertificateStore, certifi
     assert connect(store, "foo.com").name == connect(store, None).name == "Pyngress default certificate"
 
 
+def test_a_reset_forgets_names_and_certificates(store: CertificateStore, certificates: dict[str, Certificate]) -> None:
+    """Old names do not lead to a certificate that came back, nor new names to one that did not."""
+    store.update({"ns/*.foo.com": certificates["*.foo.com"]}, {"new.com": "ns/foo.com"}, None, reset=True)
+    store.update({"ns/bar.foo.com": certificates["bar.foo.com"]}, {}, None)
+    for name in ("qux.foo.com", "bar.foo.com", "new.com"):
+        assert connect(store, name).name == "Pyngress default certificate"
+
+
 def mismatched() -> Certificate:
     return Certificate(chain_pem=issue("a.com").chain_pem, key_pem=issue("b.com").key_pem)
 
