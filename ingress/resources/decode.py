@@ -107,6 +107,8 @@ def decode_object(data: Any, source: Source | None = None, locate: Locate | None
     assert isinstance(name, str)
     assert isinstance(version, str)
     kind = _KINDS.get(name)
+    if name == "List" and data.get("items") is not None:
+        return report.unnamed(("items",), "InvalidType", "must be a list")
     if kind is None:
         return _other_kind(name, version, report)
     ref = _ref(name, kind, data.get("metadata"))

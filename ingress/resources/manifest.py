@@ -98,7 +98,7 @@ def parse_yaml(text: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.context, error.problem) if part)
-        line = min(mark.line + 1, len(text.splitlines())) if mark else 1
+        line = _within(text, mark.line + 1) if mark else 1
         raise ManifestError(message, line=line, document=max(number, 1)) from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
@@ -247,7 +247,7 @@ def parse_json(text: str) -> list[Document]:
         try:
             data, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            raise ManifestError(error.msg, line=error.lineno, document=number) from None
+            raise ManifestError(error.msg, line=_within(text, error.lineno), document=number) from None
         except _TwiceError as error:
             message = f'the key "{error.key}" stands twice in one object'
             raise ManifestError(message, line=_line_of_second(text, start), document=number) from None
@@ -290,6 +290,11 @@ def _skip_space(text: str, position: int) -> int:
     while position < len(text) and text[position] in " \t\r\n":
         position += 1
     return position
+
+
+def _within(text: str, line: int) -> int:
+    """Parsers place a missing end on the line after the last."""
+    return max(1, min(line, len(text.splitlines())))
 
 
 def _line_at(text: str, position: int) -> int:

@@ -120,8 +120,7 @@ def _take_out(data: Any, path: FieldPath, replacement: dict[str, Any] | None) ->
         data = data[step]
         if data is None:  # a unit around this one is out already
             return
-    if replacement is None or data[path[-1]] is not None:
-        data[path[-1]] = replacement
+    data[path[-1]] = replacement
 
 
 def compact(kind: str, data: Any) -> Any:

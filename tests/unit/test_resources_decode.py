@@ -253,6 +253,7 @@ def test_kinds_that_are_not_read_here_are_ignored(data: dict[str, Any]) -> None:
         ({"apiVersion": "networking.k8s.io/v1", "kind": "ingress"}, "kind", "UnknownKind", 'did you mean "Ingress"?'),
         ({"apiVersion": "v1"}, "kind", "RequiredField", "needs kind"),
         ({"kind": "Ingress"}, "apiVersion", "RequiredField", "needs apiVersion"),
+        ({"apiVersion": "v1", "kind": "List", "items": {}}, "items", "InvalidType", "must be a list"),
         ([1], "", "NotAnObject", "mappings"),
         ("text", "", "NotAnObject", "mappings"),
     ],
@@ -422,6 +423,7 @@ def test_paths_that_the_api_server_accepts_are_accepted(text: str, kind: str) ->
     ("bad", "field"),
     [
         ({}, ""),
+        (None, ""),
         ({**backend(), "resource": {"kind": "K", "name": "n"}}, ""),
         ({"resource": {"kind": "K"}}, ".resource.name"),
         ({"service": {"port": {"number": 80}}}, ".service.name"),
@@ -435,7 +437,7 @@ def test_paths_that_the_api_server_accepts_are_accepted(text: str, kind: str) ->
         ({"service": {"name": "s", "port": {"number": "80"}}}, ".service.port.number"),
     ],
 )
-def test_a_path_with_a_wrong_backend_keeps_its_place_without_one(bad: dict[str, Any], field: str) -> None:
+def test_a_path_with_a_wrong_backend_keeps_its_place_without_one(bad: dict[str, Any] | None, field: str) -> None:
     """Its requests must not go to the backend of a shorter path."""
     data = one_rule(path("/admin", backend=bad), path("/"))
     place = "spec.rules[0].http.paths[0].backend"

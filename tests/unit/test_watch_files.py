@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingress.resources import Problem
 from ingress.watch import Loaded, ManifestFolder, files, load
-from ingress.watch.reading import MAX_FILE_SIZE, Content, read_file
+from ingress.watch.reading import MAX_FILE_SIZE, Content, Found, find, read_file
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {{name: {0}}}\nspec: {{ports: [{{port: {1}}}]}}\n"
 
@@ -97,8 +99,12 @@ def test_a_file_that_can_not_be_read_is_reported_and_stops_no_other(
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_path: Path) -> None:
     """Editors on Windows write both."""
-    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + service("a").replace("\n", "\r\n").encode())
-    assert ports(read(tmp_path)) == {"a": 80}
+    text = service("a").replace("\n", "\r\n")
+    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "b.json").write_bytes(b'\xef\xbb\xbf{"apiVersion": "v1",\r\n"kind": "ConfigMap"}\r\n')
+    loaded = read(tmp_path)
+    assert loaded.problems == ()
+    assert ports(loaded) == {"a": 80}
 
 
 def test_of_two_objects_with_one_name_the_first_by_path_counts(tmp_path: Path) -> None:
@@ -242,13 +248,20 @@ def test_files_that_did_not_change_are_not_read_again(tmp_path: Path, monkeypatc
     assert ports(second) == {"a": 80, "b": 2}
 
 
-def test_a_file_written_twice_in_one_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
-    """Same size, same time, same inode: a fresh stamp proves nothing."""
+@pytest.mark.parametrize(("age", "port"), [(0, 2), (3600, 1)])
+def test_only_the_stamp_of_a_file_that_has_rested_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int, port: int
+) -> None:
+    """Two writes in one tick of the clock leave the same stamp, so a fresh one proves nothing."""
     file = tmp_path / "a.yaml"
+    file.write_text(service("a", 1))
+    stamp = find([tmp_path]).files[file]
+    stamp = msgspec.structs.replace(stamp, modified=time.time_ns() - age * 10**9)
+    monkeypatch.setattr(files, "find", lambda _: Found(files={file: stamp}, unreadable={}))
     folder = ManifestFolder(tmp_path)
-    for port in range(1, 9):
-        file.write_text(service("a", port))
-        assert ports(folder.reload()) == {"a": port}
+    folder.reload()
+    file.write_text(service("a", 2))
+    assert ports(folder.reload()) == {"a": port}
 
 
 def test_a_file_that_was_only_touched_changes_nothing(tmp_path: Path) -> None:
