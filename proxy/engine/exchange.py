@@ -323,6 +323,7 @@ class Exchange:
             forwarding = facts.constant + head.host
         self.upstream = connection
         self.upstream_started = self.activity = now
+        self.upstream_blocked_at = 0.0
         connection.begin(self, is_head=head.method == b"HEAD")
         data = encode_request(head, forwarding, self.request_id)
         if head.content_length == NO_BODY:
@@ -339,7 +340,8 @@ class Exchange:
         else:
             if head.expects_continue and not self.request_bytes:
                 downstream.send_continue()
-            downstream.resume_body()
+            if not self.upstream_blocked_at:
+                downstream.resume_body()
         if self.kept_bytes > REPLAY_LIMIT:
             self._forget_body()
 
@@ -471,10 +473,15 @@ class Exchange:
         if may_retry and spends_budget and cluster.retry_tokens < 1.0:
             self.runtime.telemetry.retries_denied += 1
             may_retry = False
-        if may_retry and self.retries < self.runtime.state.settings.max_retries and self._has_another(endpoint):
+        stale = self.use_fresh
+        if (
+            may_retry
+            and (stale or self.retries < self.runtime.state.settings.max_retries)
+            and self._has_another(endpoint)
+        ):
             if spends_budget:
                 cluster.retry_tokens -= 1.0
-            self.retries += 1
+            self.retries += not stale
             self._connect(now)
             return
         self.use_fresh = False

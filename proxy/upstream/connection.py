@@ -20,6 +20,8 @@ MAX_HEAD: Final = 64 * 1024
 _MAX_INFORMATIONAL: Final = 16
 """1xx responses before the final one."""
 _HIGH_WATER: Final = 256 * 1024
+_ONE_WRITE: Final = 16 * 1024
+"""Bytes of a request that surely left before its response came."""
 
 _HEAD: Final = 0
 _COUNTED: Final = 1
@@ -69,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_left",
         "_mode",
         "_parser",
+        "_paused",
         "_written",
         "_written_before",
         "endpoint",
@@ -102,13 +105,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._informational = 0
         self._left = 0
         self._mode = _HEAD
+        self._paused = False
         self._written = 0
         self._written_before = 0
         self.responded = False
         """A byte of the response came."""
         self.undelivered = False
-        """After a failure: the peer's kernel took no byte of the request, so that it can be sent again whatever its
-        method."""
+        """After a failure: the peer took no byte of the request, so that it can be sent again whatever its method."""
 
     # ---- for the exchange
 
@@ -142,11 +145,13 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_reading(self) -> None:
         """The client takes no more for now."""
         if self.usable:
+            self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """The client takes more again."""
         if self.usable:
+            self._paused = False
             self.transport.resume_reading()
 
     def close(self) -> None:
@@ -197,7 +202,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.exchange is not None:
-            self._fail("UpstreamReset" if error is not None else "UpstreamClosed")
+            # A write to a connection that the peer had closed, and then reset, breaks the pipe.
+            closed = error is None or isinstance(error, BrokenPipeError)
+            self._fail("UpstreamClosed" if closed else "UpstreamReset")
         elif self in self.endpoint.idle:
             self.endpoint.idle.remove(self)
         self.usable = False
@@ -325,14 +332,22 @@ class UpstreamConnection(asyncio.Protocol):
         self.served += 1
         if surplus or not self.head.keep_alive or not self.request_sent:
             self.close()
+        elif self._written - self._written_before > _ONE_WRITE and self.transport.get_write_buffer_size():
+            # A body is still on its way that the peer did not wait for: the next request would wait behind it.
+            self.close()
         else:
+            if self._paused:
+                # The client still has to take the end of this response; the next one is another's.
+                self.resume_reading()
             self.endpoint.keep(self, self._keep_limit)
         exchange.response_end(trailers if trailers is not None else [])
 
     def _fail(self, reason: str) -> None:
         exchange = self.exchange
         self.exchange = None
-        self.undelivered = not self.responded and is_undelivered(self.transport, self._written_before)
+        self.undelivered = (
+            reason == "UpstreamClosed" and not self.responded and is_undelivered(self.transport, self._written_before)
+        )
         self.usable = False
         self.transport.abort()
         if exchange is not None:

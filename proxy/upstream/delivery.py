@@ -2,8 +2,11 @@
 
 A pooled connection can be closed by the backend in the very moment in which a request is written to it. Whether the
 request may be sent again then depends on its method, unless it can be shown that the peer never took it in. The kernel
-knows: it counts the bytes that the peer acknowledged, and a peer that had closed before the request came resets
-instead of acknowledging.
+knows: it counts the bytes that the peer acknowledged, and the end of a stream (FIN) acknowledges all that came before
+it. So a peer whose end came, and acknowledged nothing of the request, had closed before the request reached it.
+
+A reset shows nothing of the kind: the kernel drops it without looking at what it acknowledges, and a peer may read a
+request, act on it and reset, all before its acknowledgement (delayed by up to 40 ms) leaves.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ _BYTES_ACKED: Final = struct.Struct("=120xQ")
 
 
 def is_undelivered(transport: asyncio.BaseTransport, written_before: int) -> bool:
-    """True when the peer acknowledged nothing beyond the first ``written_before`` bytes of this connection.
+    """True when the peer, which has ended its stream, acknowledged nothing beyond the first ``written_before`` bytes.
 
-    False where that cannot be known: no TCP, no Linux, a socket that is gone.
+    To be asked only after that end was seen. False where that cannot be known: no TCP, no Linux, a socket that is gone.
     """
     handle = transport.get_extra_info("socket")
     if handle is None or not hasattr(socket, "TCP_INFO"):

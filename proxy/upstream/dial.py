@@ -71,7 +71,7 @@ class Dialer:
                 dial.caller.dialled(connection)
             elif dial.caller is not None:
                 self._failed(dial, "UpstreamClosed")
-            else:
+            elif connection.usable:
                 endpoint.keep(connection, self.keep_limit)
 
     async def _connect(self, endpoint: EndpointState) -> UpstreamConnection:
