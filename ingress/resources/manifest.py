@@ -1,4 +1,4 @@
-"""Manifest text to plain values, with the line of every part. No I/O.
+"""Manifest text to plain values, with the line of every part; JSON is in ``json_text``. No I/O.
 
 YAML is read by the rules of kubectl: 1.1 scalars (``yes`` is true, ``0755`` is octal) without dates and base-60
 numbers; keys are strings. Stricter than usual: a key that stands twice is an error. Bounded: nesting, and the growth
@@ -7,20 +7,18 @@ by aliases.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, NoReturn
 
-import msgspec
 import yaml
 
+from ingress.resources.document import MAX_DEPTH, Document, ManifestError, within
 from ingress.resources.fault import FieldPath
+from ingress.resources.json_text import parse_json
 
 __all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "Document", "ManifestError", "add_scalars", "parse_json", "parse_yaml"]
 
-MAX_DEPTH: Final = 100
-"""Levels of nesting; the deepest field of the API is far above."""
 MAX_ALIASED_NODES: Final = 100_000
 """Values that all aliases of one document may stand for together, against alias bombs."""
 
@@ -37,31 +35,6 @@ _SCALARS: Final = (
 """Tag, pattern, and the first characters of what it matches."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class ManifestError(ValueError):
-    """The text is not YAML or JSON. ``line`` and ``document`` count from 1; ``name`` is that of the file, if known."""
-
-    def __init__(self, message: str, *, line: int, document: int = 1) -> None:
-        super().__init__(message)
-        self.message = message
-        self.line = line
-        self.document = document
-        self.name = ""
-
-    def __str__(self) -> str:
-        place = f"{self.name}:{self.line}" if self.name else f"line {self.line}"
-        return f"{place}: {self.message}"
-
-
-class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """One document of a file. ``line`` is that of its first value, after comments and the ``---``."""
-
-    number: int
-    line: int
-    data: Any
-    locate: Callable[[FieldPath], int]
-    """The line of a field, or of the nearest thing around it that exists."""
 
 
 class _Loader(_Base):  # type: ignore[misc]  # the C loader is typed as Any
@@ -98,7 +71,7 @@ def parse_yaml(text: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.context, error.problem) if part)
-        line = _within(text, mark.line + 1) if mark else 1
+        line = within(text, mark.line + 1) if mark else 1
         raise ManifestError(message, line=line, document=max(number, 1)) from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
@@ -234,108 +207,3 @@ def _step(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
             if key_node.value == step:
                 return key_node.start_mark.line, value_node
     return None
-
-
-def parse_json(text: str) -> list[Document]:
-    """One JSON value, or several one after another. Raises ManifestError."""
-    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
-    documents: list[Document] = []
-    position = _skip_space(text, 0)
-    while position < len(text):
-        line, number = _line_at(text, position), len(documents) + 1
-        start = position
-        try:
-            data, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise ManifestError(error.msg, line=_within(text, error.lineno), document=number) from None
-        except _TwiceError as error:
-            message = f'the key "{error.key}" stands twice in one object'
-            raise ManifestError(message, line=_line_of_second(text, start), document=number) from None
-        except (ValueError, RecursionError) as error:
-            message = str(error) if isinstance(error, ValueError) else f"nested deeper than {MAX_DEPTH} levels"
-            raise ManifestError(message, line=line, document=number) from None
-        if _depth(data) > MAX_DEPTH:
-            raise ManifestError(f"nested deeper than {MAX_DEPTH} levels", line=line, document=number)
-        documents.append(Document(number=number, line=line, data=data, locate=_fixed_line(line)))
-        position = _skip_space(text, position)
-    return [document for document in documents if document.data is not None]
-
-
-class _TwiceError(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _TwiceError(key)
-            seen.add(key)
-    return result
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _fixed_line(line: int) -> Callable[[FieldPath], int]:
-    return lambda _path: line
-
-
-def _skip_space(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
-
-
-def _within(text: str, line: int) -> int:
-    """Parsers place a missing end on the line after the last."""
-    return max(1, min(line, len(text.splitlines())))
-
-
-def _line_at(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
-
-
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
-
-
-def _line_of_second(text: str, start: int) -> int:
-    """The line of the first key, in reading order, that its object already has. The text is valid JSON up to there."""
-    scopes: list[set[str]] = []
-    for token, following in _with_next(_TOKEN.finditer(text, start)):
-        if token[0] in "{[":
-            scopes.append(set())
-        elif token[0] in "}]":
-            scopes.pop()
-        elif token[0].startswith('"') and following == ":":
-            key = json.loads(token[0])
-            if key in scopes[-1]:
-                return _line_at(text, token.start())
-            scopes[-1].add(key)
-    return _line_at(text, start)
-
-
-def _with_next(tokens: Iterator[re.Match[str]]) -> Iterator[tuple[re.Match[str], str]]:
-    current = next(tokens, None)
-    while current is not None:
-        following = next(tokens, None)
-        yield current, following[0] if following else ""
-        current = following
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
