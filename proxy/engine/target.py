@@ -6,7 +6,7 @@ from proxy.engine.route import CompiledRoute
 from proxy.engine.state import State
 from proxy.message.errors import BadRequest
 from proxy.message.request import RequestHead
-from proxy.routing import BadHost, BadPath, HostMatcher, normalise_path
+from proxy.routing import BadHost, BadPath, HostMatcher, canonical_host, normalise_path
 
 __all__ = ["settle_target"]
 
@@ -39,13 +39,15 @@ def settle_target(head: RequestHead, state: State) -> HostMatcher[CompiledRoute]
     try:
         return state.matcher.find_raw(host)
     except BadHost:
+        # Spaces around a field's value are no part of it (RFC 9112 section 5.1), but rare enough to look here only.
+        head.host = host.strip(b" \t")
+        if head.host != host:
+            return settle_target(head, state)
         raise BadRequest("BadHost") from None
 
 
 def _settle_other_form(head: RequestHead, target: bytes) -> bytes:
-    """Asterisk, authority and absolute form; returns path and query."""
-    if head.method == b"CONNECT":
-        raise BadRequest("ConnectRefused", 405)
+    """Asterisk and absolute form (CONNECT's authority form came never so far); returns path and query."""
     lowered = target[:8].lower()
     if lowered.startswith(b"http://"):
         rest = target[7:]
@@ -58,7 +60,13 @@ def _settle_other_form(head: RequestHead, target: bytes) -> bytes:
     authority = rest[:end]
     if not authority or b"@" in authority:
         raise BadRequest("BadAuthority")
-    # The target's authority replaces Host (RFC 9112 section 3.2.2), for routing and for the backend alike.
+    # The target's authority replaces Host (RFC 9112 section 3.2.2), for routing and for the backend alike; yet one that
+    # is malformed, or there twice, is refused all the same (section 3.2).
+    if head.host or head.minor == 1:
+        try:
+            canonical_host(head.host.strip(b" \t"))
+        except BadHost:
+            raise BadRequest("BadHost") from None
     head.host = authority
     path = rest[end:]
     return path if path[:1] == b"/" else b"/" + path

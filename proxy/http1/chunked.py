@@ -24,12 +24,26 @@ _MAX_OVERHEAD: Final = 16 * 1024
 _OVERHEAD_PER_BYTE: Final = 8
 """A body sent byte by byte needs 5; extensions that carry more than this are an attack."""
 _MAX_TRAILERS: Final = 64
+_MAX_TRAILER_BYTES: Final = 16 * 1024
+"""Names and values of all trailers, also of those that are not passed on; the parser gathers them in memory."""
 
 
 class ChunkedDecoder:
     """Decodes one body. ``done`` is true once its end was seen; ``surplus`` are the bytes behind it."""
 
-    __slots__ = ("_body_bytes", "_parser", "_payload", "_raw_bytes", "_started", "_tail", "done", "surplus", "trailers")
+    __slots__ = (
+        "_barren_bytes",
+        "_body_bytes",
+        "_parser",
+        "_payload",
+        "_raw_bytes",
+        "_started",
+        "_tail",
+        "_trailer_bytes",
+        "done",
+        "surplus",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self.done = False
@@ -40,6 +54,9 @@ class ChunkedDecoder:
         self._tail = b""
         self._raw_bytes = 0
         self._body_bytes = 0
+        self._barren_bytes = 0
+        """Bytes since the last read that held a byte of the body."""
+        self._trailer_bytes = 0
         self._started = False
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parser.feed_data(_SYNTHETIC_HEAD)
@@ -47,10 +64,13 @@ class ChunkedDecoder:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser, for a trailer."""
-        if self._started and is_trailer_allowed(name):
+        if not self._started:
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if is_trailer_allowed(name):
             self.trailers.append((name, value))
-            if len(self.trailers) > _MAX_TRAILERS:
-                raise MessageError("TooManyTrailers")
+        if len(self.trailers) > _MAX_TRAILERS or self._trailer_bytes > _MAX_TRAILER_BYTES:
+            raise MessageError("TooManyTrailers")
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
@@ -89,6 +109,10 @@ class ChunkedDecoder:
         self._tail = (self._tail + data[-3:])[-3:]
         self._raw_bytes += start
         self._body_bytes += len(body)
+        self._barren_bytes = 0 if body else self._barren_bytes + start
+        if self._barren_bytes > _MAX_OVERHEAD:
+            # However large the body was: this is one endless extension or trailer.
+            raise MessageError("ChunkOverhead")
         if self._raw_bytes - self._body_bytes > _MAX_OVERHEAD + _OVERHEAD_PER_BYTE * self._body_bytes:
             raise MessageError("ChunkOverhead")
         return body

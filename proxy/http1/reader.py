@@ -21,6 +21,8 @@ HEAD_END: Final = b"\r\n\r\n"
 _STATUS_LINES: dict[bytes, bytes] = {}
 """Status lines seen and checked → the line to send. Bounded, since an upstream may invent reasons."""
 _MAX_STATUS_LINES: Final = 1024
+_PAUSED: Final = "PauseOnCONNECT/Upgrade"
+"""llhttp's one error that is none: the head is whole, and what follows it is not HTTP."""
 
 
 class RequestParser:
@@ -53,6 +55,9 @@ class RequestParser:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._parser = None
+            if parser.get_method() == b"CONNECT":
+                # Whatever its target says: a backend's 2xx would open a tunnel that nobody here knows of.
+                raise BadRequest("ConnectRefused", 405) from None
         except httptools.HttpParserInvalidMethodError:
             self._parser = None
             raise BadRequest("UnknownMethod", 501) from None
@@ -107,8 +112,8 @@ class ResponseParser:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
-            # llhttp stops at a 101 without Upgrade; that is for the exchange to judge.
-            if not data.startswith((b"HTTP/1.1 101", b"HTTP/1.0 101")):
+            # Behind the whole head of a 101 without Upgrade llhttp stops too; that is for the exchange to judge.
+            if _reason(error) != _PAUSED:
                 raise BadResponse(_reason(error)) from None
         if data.startswith(b"HTTP/1.1 "):
             minor = 1

@@ -17,6 +17,7 @@ __all__ = [
     "FORWARD",
     "FORWARDED_FOR",
     "FORWARDED_HOST",
+    "FORWARDED_OTHER",
     "FORWARDED_PORT",
     "FORWARDED_PROTO",
     "HOST",
@@ -52,6 +53,7 @@ REQUEST_ID: Final = 13
 UNDERSCORED: Final = 14
 SERVER: Final = 15
 DATE: Final = 16
+FORWARDED_OTHER: Final = 17
 
 _REQUEST: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -78,8 +80,6 @@ _REQUEST: Final[dict[bytes, int]] = {
     b"x-real-ip": DROPPED,
     b"x-scheme": DROPPED,
     b"x-forwarded-scheme": DROPPED,
-    b"x-forwarded-prefix": DROPPED,
-    b"x-forwarded-server": DROPPED,
     b"x-forwarded-ssl": DROPPED,
     b"x-forwarded-tls-client-cert": DROPPED,
     b"x-original-forwarded-for": DROPPED,
@@ -101,6 +101,9 @@ _RESPONSE: Final[dict[bytes, int]] = {
     b"date": DATE,
 }
 
+_FORWARDED: Final = b"x-forwarded-"
+"""Such as -Prefix, -User or -Server: kept from a trusted peer, dropped from others."""
+
 _MAX_SPELLINGS: Final = 4096
 """Spellings remembered per direction; more are classified anew each time, so that a peer cannot fill memory."""
 
@@ -108,14 +111,29 @@ REQUEST_KINDS: Final[dict[bytes, int]] = {}
 RESPONSE_KINDS: Final[dict[bytes, int]] = {}
 
 
+_ALIASED: Final = bytes(byte if bytes((byte,)).isalnum() else 0x2D for byte in range(256))
+"""CGI-like backends turn ``-`` and, some of them, every byte that is no letter or digit into one and the same ``_``."""
+
+
 def request_kind(name: bytes) -> int:
     """The kind of a request field whose spelling is not in ``REQUEST_KINDS`` yet."""
-    kind = _REQUEST.get(name.lower(), FORWARD)
-    if kind == FORWARD and b"_" in name:
-        kind = UNDERSCORED
+    kind = _classified(name.lower())
     if len(REQUEST_KINDS) < _MAX_SPELLINGS:
         REQUEST_KINDS[name] = kind
     return kind
+
+
+def _classified(lowered: bytes) -> int:
+    kind = _REQUEST.get(lowered)
+    if kind is not None:
+        return kind
+    plain = lowered.translate(_ALIASED)
+    if plain != lowered and (plain in _REQUEST or plain.startswith(_FORWARDED)):
+        # X_Forwarded_For or Transfer.Encoding: never, even where underscores are allowed.
+        return DROPPED
+    if b"_" in lowered:
+        return UNDERSCORED
+    return FORWARDED_OTHER if lowered.startswith(_FORWARDED) else FORWARD
 
 
 def response_kind(name: bytes) -> int:
@@ -150,18 +168,18 @@ def is_list_member(value: bytes, member: bytes) -> bool:
 
 _FORBIDDEN_TRAILERS: Final = frozenset(
     {
-        # Framing, routing, request modifiers, authentication, response control (RFC 9110 section 6.5.1).
-        b"transfer-encoding", b"content-length", b"host", b"connection", b"te", b"trailer", b"upgrade", b"keep-alive",
-        b"proxy-connection", b"expect", b"max-forwards", b"range", b"if-match", b"if-none-match", b"if-range",
-        b"if-modified-since", b"if-unmodified-since", b"cache-control", b"pragma", b"authorization",
-        b"proxy-authorization", b"proxy-authenticate", b"www-authenticate", b"cookie", b"set-cookie", b"age", b"date",
-        b"expires", b"location", b"retry-after", b"vary", b"content-encoding", b"content-type", b"content-range",
-        b"server", b"proxy", b"forwarded", b"x-request-id", b"x-real-ip",
+        # Request modifiers, authentication, response control, content format (RFC 9110 section 6.5.1); framing and
+        # routing are in the tables above.
+        b"trailer", b"max-forwards", b"range", b"if-match", b"if-none-match", b"if-range", b"if-modified-since",
+        b"if-unmodified-since", b"cache-control", b"pragma", b"authorization", b"proxy-authenticate",
+        b"www-authenticate", b"cookie", b"set-cookie", b"age", b"expires", b"location", b"retry-after", b"vary",
+        b"content-encoding", b"content-type", b"content-range",
     }
 )  # fmt: skip
 
 
 def is_trailer_allowed(name: bytes) -> bool:
-    """Whether a trailer field may be passed on: not one that could change how the message was understood."""
+    """Whether a trailer field may be passed on: not one that could change how the message was understood, if a lenient
+    reader took it for a header field."""
     lowered = name.lower()
-    return lowered not in _FORBIDDEN_TRAILERS and not lowered.startswith(b"x-forwarded-") and b"_" not in lowered
+    return _classified(lowered) == FORWARD and lowered not in _RESPONSE and lowered not in _FORBIDDEN_TRAILERS

@@ -17,6 +17,7 @@ _KINDS = fields.REQUEST_KINDS
 _HOST = fields.HOST
 _MAX_LENGTH_DIGITS: Final = 18
 """Digits of a Content-Length: a larger number fits no 64-bit signed integer of some peer behind us."""
+_WITH_BODY: Final = (b"POST", b"PUT", b"PATCH")
 
 
 class RequestHead:
@@ -40,11 +41,14 @@ class RequestHead:
         "query",
         "special",
         "target",
+        "trusted",
         "upgrade",
     )
 
     def __init__(self) -> None:
         self.allow_underscores = False
+        self.trusted = False
+        """The peer's word about the client is believed."""
         self.method = b""
         self.target = b""
         self.minor = 1
@@ -80,6 +84,9 @@ class RequestHead:
             self.pieces += (name, b": ", value, b"\r\n")
         elif kind == fields.UNDERSCORED:
             if self.allow_underscores:
+                self.pieces += (name, b": ", value, b"\r\n")
+        elif kind == fields.FORWARDED_OTHER:
+            if self.trusted:
                 self.pieces += (name, b": ", value, b"\r\n")
         elif kind != fields.DROPPED:
             special = self.special
@@ -137,8 +144,9 @@ class RequestHead:
                 raise BadRequest("UnknownExpectation", 417)
             self.expects_continue = self.content_length != NO_BODY
         te = special.get(fields.TE)
-        if te is not None and fields.is_list_member(te, b"trailers"):
-            self.pieces += (b"TE", b": ", b"trailers", b"\r\n")
+        if te is not None and not self.upgrade and fields.is_list_member(te, b"trailers"):
+            # TE concerns one hop only, and Connection must say so (RFC 9110 section 10.1.4).
+            self.pieces += (b"TE", b": ", b"trailers", b"\r\nConnection: TE\r\n")
 
     def _settle_framing(self, special: dict[int, bytes]) -> None:
         # 1. Transfer-Encoding: only a single "chunked"; never with Content-Length; never in HTTP/1.0
@@ -150,8 +158,8 @@ class RequestHead:
                 raise BadRequest("LengthAndCoding")
             if self.minor == 0:
                 raise BadRequest("CodingInHttp10")
-            members = fields.list_members(coding)
-            if members != [b"chunked"]:
+            if coding.strip(b" \t").lower() != b"chunked":
+                members = fields.list_members(coding)
                 several = len(members) > 1 and members[-1] == b"chunked" and b"chunked" not in members[:-1]
                 raise BadRequest("UnknownTransferCoding", 501 if several else 400)
             self.content_length = CHUNKED
@@ -160,6 +168,9 @@ class RequestHead:
             if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
                 raise BadRequest("BadContentLength")
             self.content_length = int(digits)
+        elif self.minor == 0 and self.method in _WITH_BODY:
+            # HTTP/1.0 clients could end a body by closing; it must have a length (RFC 1945 section 8.3).
+            raise BadRequest("MissingLength")
 
     def _settle_connection(self, options: list[bytes]) -> None:
         if b"close" in options:

@@ -109,11 +109,13 @@ class ResponseHead:
             digits = length.strip(b" \t")
             if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
                 raise BadResponse("BadContentLength")
-            self.declared_length = digits
             self.content_length = int(digits)
+            self.declared_length = digits if digits[0] != 0x30 else b"%d" % self.content_length
         else:
             self.content_length = UNTIL_CLOSE
         if bodiless:
+            if status < 100:
+                raise BadResponse("BadStatus")
             self.content_length = NO_BODY
             if status == 204 or status < 200:
                 self.declared_length = None

@@ -27,9 +27,11 @@ def without_empty_lines(data: bytes) -> bytes:
     return data
 
 
-def check_partial_head(data: bytes, settings: Settings) -> None:
-    """Refuse early what can no longer become a head that is accepted."""
-    if data.count(b"\n") != data.count(b"\r\n"):
+def check_partial_head(data: bytes, seen: int, settings: Settings) -> None:
+    """Refuse early what can no longer become a head that is accepted. The first ``seen`` bytes passed before."""
+    if seen and data[seen - 1] == 0x0D:
+        seen -= 1
+    if data.count(b"\n", seen) != data.count(b"\r\n", seen):
         raise BadRequest("BareLineFeed")
     size = len(data)
     if size > settings.max_request_line:

@@ -124,6 +124,7 @@ class Http1Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self.facts: ClientFacts = self._connections.client_facts(self.transport)
         self.head.allow_underscores = self._runtime.state.settings.allow_underscores
+        self.head.trusted = self.facts.trusted
         self._since = monotonic()
         self._accepted = self._connections.add(self)
         if not self._accepted:
@@ -214,16 +215,20 @@ class Http1Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         """Take one head from ``data``; what is behind it goes to ``_held``."""
         buffered = self._buffer
+        seen = 0
         if buffered:
             data = buffered + data
+            seen = len(buffered)
         try:
             if data[0] < 0x41:
                 data = without_empty_lines(data)
-            end = data.find(HEAD_END) + 4
+                seen = 0
+            end = data.find(HEAD_END, seen - 3 if seen > 3 else 0) + 4
             if end < 4:
-                if not buffered:
+                if not seen and data > b"\r":
+                    # Empty lines are no beginning, and win no time.
                     self._since = monotonic()
-                check_partial_head(data, self._runtime.state.settings)
+                check_partial_head(data, seen, self._runtime.state.settings)
                 self._buffer = data
                 return
             if buffered:
