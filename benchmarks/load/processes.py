@@ -45,16 +45,19 @@ class Process:
         return self._log.read_text(errors="replace")[-2000:]
 
     def stop(self) -> None:
-        """Ends the process and every descendant; returns when they are gone."""
+        """Ends the process and all that it started; returns when it is gone."""
+        tree: list[int] = []
         with suppress(ProcessLookupError):
-            tree = accounting.descendants(self.pid)
-            self._popen.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(STOP_SECONDS)
-            for process in tree[1:]:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-        self._popen.kill()
+            tree = accounting.descendants(self.pid)[1:]
+        self._popen.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(STOP_SECONDS)
+        # What is left: descendants by their id, and the session's group, which outlives a process that crashed.
+        for process in tree:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
 

@@ -56,9 +56,11 @@ def test_counts_what_a_process_burned() -> None:
         step(process)
         before = accounting.read(process.pid)
         step(process)
-        used = accounting.cpu_time(before, accounting.read(process.pid))
+        after = accounting.read(process.pid)
+    used = accounting.cpu_time(before, after)
     assert used.total == pytest.approx(0.3, abs=TOLERANCE)
     assert used.user > used.system
+    assert after.precise - before.precise == pytest.approx(0.3, abs=TOLERANCE)
 
 
 def test_counts_children_and_grandchildren_that_live() -> None:
@@ -66,11 +68,12 @@ def test_counts_children_and_grandchildren_that_live() -> None:
     program = """
 import os
 ready, go = os.pipe(), os.pipe()
+def work():
+    os.write(ready[1], b"."); os.read(go[0], 1); burn(0.2); os.write(ready[1], b"."); time.sleep(30)
 if os.fork() == 0:
-    if os.fork() == 0:
-        os.read(go[0], 1); burn(0.2); os.write(ready[1], b"g"); time.sleep(30)
-    os.read(go[0], 1); burn(0.2); os.write(ready[1], b"c"); time.sleep(30)
-input(); print('done', flush=True)
+    os.fork()
+    work()
+input(); os.read(ready[0], 1); os.read(ready[0], 1); print('done', flush=True)
 input(); os.write(go[1], b"12"); os.read(ready[0], 1); os.read(ready[0], 1); print('done', flush=True)
 input()
 """
@@ -102,6 +105,7 @@ os.waitpid(child, 0); print('done', flush=True); input()
         step(process)
         after = accounting.read(process.pid)
     assert after.processes == 1
+    assert after.precise - before.precise == pytest.approx(0.2, abs=TOLERANCE)
     assert accounting.cpu_time(before, after).total == pytest.approx(0.2, abs=TOLERANCE)
 
 
