@@ -1,5 +1,8 @@
 """Makes the certificates of the golden cases: ``python -m tests.golden.make_certs``. They are kept, so that the cases
-do not change; run it only to add one. The keys guard nothing."""
+do not change; run it only to add one. The keys guard nothing.
+
+``sha1`` is by ``openssl x509 -req -sha1``, since cryptography signs with SHA-1 no more.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -349,3 +350,23 @@ def test_translation_is_pure() -> None:
     code = f"import sys, ingress.translate\nprint([name for name in {banned!r} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "usable"),
+    [
+        *((name, True) for name in ("foo", "chained", "rsa-2048", "ed25519", "expired", "no-san")),
+        *((name, False) for name in ("reversed", "rsa-1024", "sha1")),
+    ],
+)
+def test_verdict_is_that_of_openssl(name: str, usable: bool) -> None:
+    """What we let through, the TLS library of the workers loads; what we refuse, it would refuse there, too late."""
+    chain, key = CERTS / f"{name}.crt", CERTS / f"{name}.key"
+    assert (keypair.read_key_pair(chain.read_bytes(), key.read_bytes()).fault == "") is usable
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(chain, key)
+    except ssl.SSLError:
+        assert not usable
+    else:
+        assert usable
