@@ -56,13 +56,15 @@ tools:
 	@PYTHON="$(PYTHON)" sh ./.ci/tools
 
 $(RUN_STAMP): pyproject.toml | tools
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing into $(VENV): once, about a minute."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(TEST_STAMP): pyproject.toml | tools
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "Installing into $(VENV), with what tests need: once, about a minute."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $(RUN_STAMP) $@
 
 $(BENCH_STAMP): benchmarks/load/requirements.txt $(RUN_STAMP)

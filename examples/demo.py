@@ -31,8 +31,8 @@ Try:
   curl -H 'Host: mydomain.com' http://127.0.0.1:{HTTP_PORT}/bar/baz
   curl -k https://127.0.0.1:{HTTPS_PORT}/anything-else
 
-Change {MANIFESTS.name}/ingress.yaml and try again: routes are live at once. Metrics, table and problems are on
-http://127.0.0.1:{ADMIN_PORT}/. Ctrl-C ends it all.
+Change examples/{MANIFESTS.name}/ingress.yaml and try again: routes are live at once. Metrics, table and problems are
+on http://127.0.0.1:{ADMIN_PORT}/. Ctrl-C ends it all.
 """
 
 Process = asyncio.subprocess.Process
@@ -134,7 +134,7 @@ class Demo:
 
 @contextmanager
 def in_the_foreground() -> Iterator[None]:
-    """Be the terminal's foreground job, so that Ctrl-C reaches this script and not ``make``, which would call it an error."""
+    """Be the terminal's foreground job: Ctrl-C reaches this script and not ``make``, which would call it an error."""
     if not sys.stdin.isatty() or os.getpgrp() == os.getpid():
         yield
         return

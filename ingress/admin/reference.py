@@ -11,18 +11,19 @@ __all__ = ["metrics_page"]
 
 _HEAD = """# Metrics
 
-On `--admin-port`, path `/metrics`, in the text format of Prometheus. Made from `ingress/admin/catalogue.py` by `make docs`;
-a test keeps it equal.
+On `--admin-port`, path `/metrics`, in the text format of Prometheus. Made from `ingress/admin/catalogue.py` by
+`make docs`; a test keeps it equal.
 
-Names and labels are those of ingress-nginx with `pyngress_` for `nginx_ingress_controller_`, where it has the metric; its
-counter `requests` is `pyngress_requests_total` here. Label values come from Ingress objects, never from requests. Counters
-are sums over all workers and survive the end of a worker. Routes that are gone keep their series for ten minutes.
+Names and labels are those of ingress-nginx with `pyngress_` for `nginx_ingress_controller_`, where it has the metric;
+its counter `requests` is `pyngress_requests_total` here. Label values come from Ingress objects, never from requests.
+Counters are sums over all workers and survive the end of a worker. Routes that are gone keep their series for ten
+minutes.
 """
 
 
 def metrics_page() -> str:
     """The page as Markdown."""
-    lines = [_HEAD, "| metric | type | labels | |", "|---|---|---|---|"]
+    lines = [_HEAD, "| metric | type | labels | meaning |", "|---|---|---|---|"]
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.help} |")

@@ -11,9 +11,9 @@ __all__ = ["options_page"]
 
 _HEAD = """# Options of `pyngress run`
 
-Made from `ingress/cli/flags.py` by `make docs`; a test keeps it equal. The command line goes before the environment, the
-environment before the default. Durations are seconds, or a number with `ms`, `s`, `m` or `h`; sizes are bytes, or a number
-with `k`, `m` or `g`. A switch is `true` or `false` in the environment; `PYNGRESS_NO_…` turns it round.
+Made from `ingress/cli/flags.py` by `make docs`; a test keeps it equal. The command line goes before the environment,
+the environment before the default. Durations are seconds, or a number with `ms`, `s`, `m` or `h`; sizes are bytes, or a
+number with `k`, `m` or `g`. A switch is `true` or `false` in the environment; `PYNGRESS_NO_…` turns it round.
 
 `check`, `routes` and `explain` take the flags marked with ✓ too.
 """
@@ -23,7 +23,12 @@ def options_page() -> str:
     """The page as Markdown."""
     lines = [_HEAD]
     for group in dict.fromkeys(flag.group for flag in FLAGS):
-        lines += [f"## {group}", "", "| flag | environment | default | accepts | | |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"## {group}",
+            "",
+            "| flag | environment | default | accepts | meaning | |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [_row(flag) for flag in FLAGS if flag.group == group]
         lines.append("")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ def is_coloured(stream: TextIO) -> bool:
 
 def paint(text: str, colour: str, *, stream: TextIO | None = None, bold: bool = False) -> str:
     """``text`` in ``colour`` if ``stream`` (standard output by default) shows colour."""
-    return click.style(text, fg=colour, bold=bold) if is_coloured(stream or sys.stdout) else text
+    return click.style(text, fg=colour, bold=bold or None) if is_coloured(stream or sys.stdout) else text
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:

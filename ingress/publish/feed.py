@@ -93,7 +93,7 @@ class Feed:
 
     def __init__(self, worker: int, channel: socket.socket, publisher: Publisher, listener: FeedListener) -> None:
         self.live: Published | None = None
-        """What the worker has acknowledged; ``None``: nothing yet."""
+        """What the worker serves; ``None``: nothing yet, or it has gone."""
         self.drained: Drained | None = None
         self.unanswered = 0
         """Questions for Stats since the worker's last message."""
@@ -128,6 +128,7 @@ class Feed:
         except ConnectionError:
             pass  # a worker that was killed with unread messages resets the channel: the same as its end
         finally:
+            self.live = None
             for waiting in self._asked.values():
                 waiting.cancel()
             writer.close()

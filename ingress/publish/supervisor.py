@@ -2,7 +2,7 @@
 
 1. A worker that ends unasked is replaced: at once, unless it lived for seconds only; then later and later, up to 10 s.
 2. Its successor gets the same listening sockets and the whole table.
-3. Workers are in process groups of their own, so that a Ctrl-C on the terminal reaches the control process alone, which
+3. Workers are in sessions of their own, so that a Ctrl-C on the terminal reaches the control process alone, which
    then drains them.
 4. A worker that stays silent while it is asked is killed and replaced.
 5. No worker outlives :meth:`Supervisor.run`.
@@ -168,7 +168,7 @@ class Supervisor:
                 *self._arguments(worker, theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), self._log_lock, *(each.socket.fileno() for each in worker.listeners)],
-                process_group=0,
+                start_new_session=True,
             )
         except BaseException:
             ours.close()
