@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import settings
+
+# The machine may be busy: how long an example takes proves nothing.
+settings.register_profile("pyngress", deadline=None)
+settings.load_profile("pyngress")
 
 
 @pytest.hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -38,6 +39,6 @@ def translate_files(files: Sequence[str], options: Options) -> Translated:
         if not Path(name).exists():
             raise click.UsageError(f"There is no file or folder {name!r}.")
     loaded = load([Path(name) for name in names])
-    translation = translate(loaded.snapshot, options)
+    translation = translate(loaded.snapshot, options, now=datetime.now(UTC))
     problems = sorted({*loaded.problems, *translation.problems}, key=lambda problem: problem.sort_key)
     return Translated(table=translation.table, problems=tuple(problems), served=len(translation.served))

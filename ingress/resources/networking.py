@@ -65,6 +65,8 @@ class IngressPath(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     path_type: Literal["Exact", "Prefix", "ImplementationSpecific"] = "ImplementationSpecific"
     """Required by v1; the default here is that of the v1beta1 conversion."""
     backend: IngressBackend
+    index: int | None = None
+    """Not a field of the API: its place in the file, where something before it was left out."""
 
 
 class IngressHttp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,6 +80,8 @@ class IngressRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     host: str = ""
     http: IngressHttp | None = None
+    index: int | None = None
+    """Not a field of the API: its place in the file, where something before it was left out."""
 
 
 class IngressTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -85,6 +89,8 @@ class IngressTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
     hosts: tuple[str, ...] = ()
     secret_name: str = ""
+    index: int | None = None
+    """Not a field of the API: its place in the file, where something before it was left out."""
 
 
 class IngressSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -8,6 +8,7 @@ The rules for an Ingress:
 3. A rule whose host is wrong, or that is not of the right form, is left out: no host would mean every host.
 4. A TLS entry keeps its good hosts; without a good one it is left out, because no host would mean every host.
    A wrong Secret name means the default certificate.
+   The default backend goes with the last rule: alone it would serve every host.
 5. A fault anywhere else that matters (name, class, labels, annotations) leaves out the whole object: it is not known
    whose it is, or what it asks to be kept away.
 
@@ -125,20 +126,38 @@ def _take_out(data: Any, path: FieldPath, replacement: dict[str, Any] | None) ->
 
 def compact(kind: str, data: Any) -> Any:
     """A copy without what ``prune`` left out."""
-    if kind == "Ingress":
-        _leave_out_hostless_tls(data)
+    spec = data.get("spec") if isinstance(data, dict) else None
+    if kind == "Ingress" and isinstance(spec, dict):
+        _leave_out_hostless_tls(spec)
+        rules = spec.get("rules")
+        if isinstance(rules, list) and rules and all(rule is None for rule in rules):
+            spec["defaultBackend"] = None
+        _number(spec)
     return _without_none(data)
 
 
-def _leave_out_hostless_tls(data: dict[str, Any]) -> None:
-    spec = data.get("spec")
-    entries = spec.get("tls") if isinstance(spec, dict) else None
+def _leave_out_hostless_tls(spec: dict[str, Any]) -> None:
+    entries = spec.get("tls")
     if not isinstance(entries, list):
         return
     for index, entry in enumerate(entries):
         hosts = entry.get("hosts") if isinstance(entry, dict) else None
         if isinstance(hosts, list) and hosts and all(host is None for host in hosts):
             entries[index] = None
+
+
+def _number(spec: dict[str, Any]) -> None:
+    """Let what stands behind a gap remember its place, so that later problems name the field as its author counts."""
+    rules = spec.get("rules")
+    lists = [rules, spec.get("tls")]
+    for rule in rules if isinstance(rules, list) else ():
+        http = rule.get("http") if isinstance(rule, dict) else None
+        lists.append(http.get("paths") if isinstance(http, dict) else None)
+    for items in lists:
+        if isinstance(items, list) and None in items:
+            for index, item in enumerate(items):
+                if isinstance(item, dict):
+                    item["index"] = index
 
 
 def _without_none(value: Any) -> Any:

@@ -84,14 +84,15 @@ class _Reader:
         """The hosts of all rules; their routes go to ``claims``."""
         hosts: dict[HostPattern, None] = {}
         for index, rule in enumerate(self.ingress.spec.rules):
-            field = f"spec.rules[{index}]"
+            field = f"spec.rules[{index if rule.index is None else rule.index}]"
             host = self.host(rule.host, f"{field}.host") if rule.host else ANY_HOST
             if host is None:
                 continue
             hosts[host] = None
             paths = () if rule.http is None else rule.http.paths
             for number, path in enumerate(paths):
-                self.read_path(host, path, f"{field}.http.paths[{number}]")
+                place = number if path.index is None else path.index
+                self.read_path(host, path, f"{field}.http.paths[{place}]")
         return tuple(hosts)
 
     def host(self, text: str, field: str) -> HostPattern | None:
@@ -194,7 +195,7 @@ class _Reader:
         """The claims for certificates; the hosts that have TLS go to ``tls_hosts`` and ``tls_for_all``."""
         claims: list[TlsClaim] = []
         for index, entry in enumerate(self.ingress.spec.tls):
-            field = f"spec.tls[{index}]"
+            field = f"spec.tls[{index if entry.index is None else entry.index}]"
             hosts = [self.host(host, f"{field}.hosts[{number}]") for number, host in enumerate(entry.hosts)]
             good = tuple(host for host in hosts if host is not None)
             self.tls_hosts.update(good)

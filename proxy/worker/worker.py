@@ -24,7 +24,7 @@ from proxy.server.listeners import Listeners
 from proxy.table import AccessLogFormat
 from proxy.table.feed import Delta, Stats
 from proxy.telemetry import AccessLog, Telemetry
-from proxy.tls import CertificateStore
+from proxy.tls import CertificateStore, silence_bad_server_names
 from proxy.upstream.dial import Dialer
 
 __all__ = ["Listen", "LogTarget", "Worker"]
@@ -53,6 +53,7 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, log: LogTarget | None) -> None:
         self.loop = loop
+        silence_bad_server_names()
         self.telemetry = Telemetry()
         self.certificates = CertificateStore()
         self._log_target = log
