@@ -20,8 +20,11 @@ read meanwhile; so a connection holds at most one read, one head and the transpo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -62,6 +65,7 @@ LINGER_TIME: Final = 5.0
 _REQUESTS_PER_TURN: Final = 32
 """Pipelined requests started in one turn of the event loop; others get theirs in between."""
 _HIGH_WATER: Final = 256 * 1024
+_INT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on and 0 seconds: closing sends a reset."""
 
@@ -436,7 +440,14 @@ class Http1Connection(asyncio.Protocol):
         self._resume(_BY_EXCHANGE)
 
     def unsent(self) -> int:
-        return self.transport.get_write_buffer_size()
+        size = self.transport.get_write_buffer_size()
+        handle = self.transport.get_extra_info("socket")
+        if handle is not None:
+            # The kernel's share can be megabytes, and moves long before it asks for more.
+            with contextlib.suppress(OSError):
+                (queued,) = _INT.unpack(fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
+                size += queued
+        return size
 
     # ---- ends
 
@@ -525,13 +536,18 @@ class Http1Connection(asyncio.Protocol):
 
     def _is_stuck(self, now: float) -> bool:
         """Whether the end of a response waits for a client that takes it too slowly."""
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self.unsent()
         if not unsent or not self._unsent or self._unsent_at < self._since:
             self._unsent, self._unsent_at = unsent, now
             return False
         settings = self._runtime.state.settings
         waited = now - self._unsent_at
-        return waited > settings.write_timeout and self._unsent - unsent < settings.body_min_rate * waited
+        if waited <= settings.write_timeout:
+            return False
+        if self._unsent - unsent < settings.body_min_rate * waited:
+            return True
+        self._unsent, self._unsent_at = unsent, now
+        return False
 
     def _check_head(self, now: float) -> None:
         settings = self._runtime.state.settings

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
-from tests.support.clients import get, parse_request, read_chunks, read_reply, within
+from tests.support.clients import get, parse_request, read_chunks, read_reply, slow_client, within
 from tests.support.proxy import RunningProxy, one_route, running_proxy
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -141,15 +140,6 @@ async def test_both_directions_stream_at_once() -> None:
         client.close()
 
 
-async def slow_client(proxy: RunningProxy) -> socket.socket:
-    """A blocking-free socket that reads nothing by itself."""
-    handle = socket.socket()
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-    handle.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(handle, ("127.0.0.1", proxy.port))
-    return handle
-
-
 def buffered(proxy: RunningProxy) -> int:
     """Bytes that the proxy's own buffers hold for clients and endpoints."""
     members = proxy.worker.connections._members
@@ -182,7 +172,7 @@ async def test_a_slow_reader_stops_the_backend() -> None:
 
     async with raw_backend(script) as backend, running_proxy(one_route([backend.port])) as proxy:
         loop = asyncio.get_running_loop()
-        client = await slow_client(proxy)
+        client = await slow_client(proxy.port)
         await loop.sock_sendall(client, get())
         stopped_at = await settled(sent)
         held = buffered(proxy)
@@ -245,7 +235,7 @@ async def test_a_connection_that_was_slowed_down_serves_again() -> None:
 
         async def try_size(size: int) -> tuple[bool, bool]:
             """Whether a response of ``size`` bytes that nobody reads left the backend whole; whether it blocks."""
-            stalled = await slow_client(proxy)
+            stalled = await slow_client(proxy.port)
             await loop.sock_sendall(stalled, get(f"/{size}"))
             for _ in range(100):
                 await asyncio.sleep(0.001)
@@ -277,7 +267,7 @@ async def test_a_client_that_does_not_read_cannot_ask_for_more() -> None:
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
     async with raw_backend(fixed(response)) as backend, running_proxy(one_route([backend.port])) as proxy:
         loop = asyncio.get_running_loop()
-        client = await slow_client(proxy)
+        client = await slow_client(proxy.port)
         most = 0
         for _ in range(10):
             await loop.sock_sendall(client, get())

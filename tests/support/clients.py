@@ -22,6 +22,7 @@ __all__ = [
     "read_reply",
     "reset",
     "silent",
+    "slow_client",
     "within",
 ]
 
@@ -128,6 +129,15 @@ async def silent(client: RawClient, seconds: float = 0.1) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def slow_client(port: int) -> socket.socket:
+    """A connected socket with a small buffer that reads nothing by itself."""
+    handle = socket.socket()
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    handle.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(handle, ("127.0.0.1", port))
+    return handle
 
 
 def half_close(client: RawClient) -> None:
