@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Final, Protocol, cast
 
 from proxy.http1.chunked import ChunkedDecoder
@@ -20,6 +21,9 @@ MAX_HEAD: Final = 64 * 1024
 _MAX_INFORMATIONAL: Final = 16
 """1xx responses before the final one."""
 _HIGH_WATER: Final = 256 * 1024
+_LAST_READ: Final = 64 * 1024
+_LAST_READS: Final = 16
+"""Reads from a connection that is lost already; more would go past the client's back-pressure."""
 _ONE_WRITE: Final = 16 * 1024
 """Bytes of a request that surely left before its response came."""
 
@@ -201,6 +205,8 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None and self.exchange is not None:
+            self._read_what_came_before()
         if self.exchange is not None:
             # A write to a connection that the peer had closed, and then reset, breaks the pipe.
             closed = error is None or isinstance(error, BrokenPipeError)
@@ -211,6 +217,21 @@ class UpstreamConnection(asyncio.Protocol):
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
+
+    def _read_what_came_before(self) -> None:
+        """A backend that refuses a body answers and closes, which resets: our next write fails, and the response is
+        still unread. The kernel gives it out, and the socket is open until this call returns."""
+        handle = self.transport.get_extra_info("socket")
+        for _ in range(_LAST_READS):
+            try:
+                data = os.read(handle.fileno(), _LAST_READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self.data_received(data)
+            if self.exchange is None:
+                return
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
