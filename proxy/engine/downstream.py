@@ -59,4 +59,4 @@ class Downstream(Protocol):
         """Take them again."""
 
     def unsent(self) -> int:
-        """Bytes of the response that the client did not take yet."""
+        """Bytes of the response that the client did not take yet, as far as buffers here and in the kernel tell."""

@@ -631,7 +631,14 @@ class Exchange:
 
     def _client_is_stuck(self, now: float, timeout: float, min_rate: int) -> bool:
         waited = now - self.blocked_at
-        return waited > timeout and self.blocked_unsent - self.downstream.unsent() < min_rate * waited
+        if waited <= timeout:
+            return False
+        unsent = self.downstream.unsent()
+        if self.blocked_unsent - unsent < min_rate * waited:
+            return True
+        # It takes enough: the next stretch of time begins.
+        self.blocked_at, self.blocked_unsent = now, unsent
+        return False
 
     def _time_out(self) -> None:
         upstream = self.upstream

@@ -6,6 +6,7 @@ controls, space before the colon, folded lines, and doubtful lengths; what it le
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import httptools
@@ -18,10 +19,12 @@ __all__ = ["HEAD_END", "RequestParser", "ResponseParser", "status_line"]
 
 HEAD_END: Final = b"\r\n\r\n"
 
+_TOKEN_AND_SPACE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+_NO_WORD: Final = re.compile(r"[^0-9A-Za-z]+")
 _STATUS_LINES: dict[bytes, bytes] = {}
 """Status lines seen and checked → the line to send. Bounded, since an upstream may invent reasons."""
 _MAX_STATUS_LINES: Final = 1024
-_PAUSED: Final = "PauseOnCONNECT/Upgrade"
+_PAUSED: Final = "PauseOnCONNECTUpgrade"
 """llhttp's one error that is none: the head is whole, and what follows it is not HTTP."""
 
 
@@ -60,7 +63,9 @@ class RequestParser:
                 raise BadRequest("ConnectRefused", 405) from None
         except httptools.HttpParserInvalidMethodError:
             self._parser = None
-            raise BadRequest("UnknownMethod", 501) from None
+            if _TOKEN_AND_SPACE.match(data):
+                raise BadRequest("UnknownMethod", 501) from None
+            raise BadRequest("BadRequestLine") from None
         except httptools.HttpParserError as error:
             self._parser = None
             raise BadRequest(_reason(error)) from None
@@ -141,5 +146,5 @@ def status_line(status: int, reason: bytes) -> bytes:
 
 def _reason(error: Exception) -> str:
     """llhttp's words as one CamelCase word; they never hold input of the peer."""
-    words = str(error.args[0] if error.args else "malformed").replace("`", "").replace("'", "")
-    return "".join(word[:1].upper() + word[1:] for word in words.replace("-", " ").replace(":", " ").split())
+    words = _NO_WORD.sub(" ", str(error.args[0] if error.args else "malformed").replace("'", ""))
+    return "".join(word[:1].upper() + word[1:] for word in words.split())

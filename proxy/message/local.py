@@ -48,11 +48,18 @@ def local_response(
 
 
 def render(
-    response: LocalResponse, *, request_id: bytes, accept: bytes, own: bytes, head_only: bool, close: bool
+    response: LocalResponse,
+    *,
+    request_id: bytes,
+    accept: bytes,
+    own: bytes,
+    head_only: bool,
+    close: bool,
+    minor: int = 1,
 ) -> bytes:
     """The whole response as HTTP/1.1 bytes: JSON where the client prefers it, else text.
 
-    ``own`` are the Server and Date fields.
+    ``own`` are the Server and Date fields; ``minor`` is of the client's HTTP/1 version.
     """
     try:
         phrase = HTTPStatus(response.status).phrase
@@ -72,13 +79,16 @@ def render(
     else:
         kind = b"text/plain; charset=utf-8"
         body = f"{response.status} {phrase}\n{response.message}\nRequest id: {request_id.decode('ascii')}\n".encode()
+    end = b"\r\n" if minor == 1 else b"Connection: keep-alive\r\n\r\n"
+    if close:
+        end = b"Connection: close\r\n\r\n"
     return b"".join(
         (
             b"HTTP/1.1 %d %b\r\n" % (response.status, phrase.encode("ascii")),
             own,
             b"Content-Type: %b\r\nContent-Length: %d\r\nX-Request-ID: %b\r\n" % (kind, len(body), request_id),
             response.fields,
-            b"Connection: close\r\n\r\n" if close else b"\r\n",
+            end,
             b"" if head_only else body,
         )
     )

@@ -20,6 +20,11 @@ read meanwhile; so a connection holds at most one read, one head and the transpo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -51,6 +56,7 @@ CLOSED_PHASE: Final = 7
 
 _BY_PIPELINE: Final = 1
 _BY_EXCHANGE: Final = 2
+_BY_WRITES: Final = 4
 
 DISCARD_LIMIT: Final = 64 * 1024
 """Bytes of an unwanted body that are read for the sake of the connection; with more to come it is closed."""
@@ -59,6 +65,9 @@ LINGER_TIME: Final = 5.0
 _REQUESTS_PER_TURN: Final = 32
 """Pipelined requests started in one turn of the event loop; others get theirs in between."""
 _HIGH_WATER: Final = 256 * 1024
+_INT: Final = struct.Struct("i")
+_RESET: Final = struct.pack("ii", 1, 0)
+"""``SO_LINGER`` on and 0 seconds: closing sends a reset."""
 
 
 class Http1Connection(asyncio.Protocol):
@@ -83,6 +92,8 @@ class Http1Connection(asyncio.Protocol):
         "_pumping",
         "_runtime",
         "_since",
+        "_unsent",
+        "_unsent_at",
         "_write_blocked",
         "facts",
         "head",
@@ -103,6 +114,9 @@ class Http1Connection(asyncio.Protocol):
         self._phase = HEAD_PHASE
         self._since = 0.0
         """When the phase (or in ``HEAD``, the present wait) began."""
+        self._unsent = 0
+        """Bytes that the client had still to take at ``_unsent_at``, the first look at them."""
+        self._unsent_at = 0.0
         self._buffer = b""
         """The part of a head that has come."""
         self._held = b""
@@ -174,9 +188,12 @@ class Http1Connection(asyncio.Protocol):
         self._write_blocked = True
         if self._accepted and self._exchange.running:
             self._exchange.downstream_blocked()
+        elif self._phase == HEAD_PHASE:
+            self._pause(_BY_WRITES)
 
     def resume_writing(self) -> None:
         self._write_blocked = False
+        self._resume(_BY_WRITES)
         if self._accepted and self._exchange.running:
             self._exchange.downstream_writable()
         elif self._held:
@@ -241,18 +258,27 @@ class Http1Connection(asyncio.Protocol):
             check_head(whole, end, self._runtime.state.settings)
             self._parser.parse(whole)
             length = self.head.content_length
+            payload = b""
             if length == NO_BODY:
                 self._phase = WAIT_PHASE
             elif length == CHUNKED:
-                self._decoder = ChunkedDecoder()
+                decoder = self._decoder = ChunkedDecoder()
                 self._phase = CHUNKED_PHASE
+                if self._held:
+                    # What came with the head is decoded before a backend hears of it: if it is broken, none will.
+                    payload = decoder.feed(self._held)
+                    self._held = decoder.surplus
             else:
                 self._body_left = length
                 self._phase = COUNTED_PHASE
             self._exchange.start()
-        except BadRequest as error:
+        except MessageError as error:
             self._runtime.telemetry.bad_requests += 1
-            self._refuse(local_response(error.status, error=error.reason, close=True))
+            status = error.status if isinstance(error, BadRequest) else 400
+            self._refuse(local_response(status, error=error.reason, close=True))
+            return
+        if payload or (self._decoder is not None and self._decoder.done):
+            self._take_body(payload)
 
     def _read_body(self, data: bytes) -> None:
         """Take body bytes from ``data``; what is behind the body goes to ``_held``."""
@@ -265,30 +291,29 @@ class Http1Connection(asyncio.Protocol):
                 self._drop_decoder()
                 self._exchange.body_failed(BadRequest(error.reason))
                 return
-            if decoder.done:
-                self._held = decoder.surplus
-            self._take_body(payload, decoder.done, decoder.trailers)
+            self._held = decoder.surplus
+            self._take_body(payload)
             return
         left = self._body_left - len(data)
         if left < 0:
             data, self._held = data[:left], data[left:]
             left = 0
         self._body_left = left
-        self._take_body(data, left == 0, [])
+        self._take_body(data)
 
-    def _take_body(self, payload: bytes, done: bool, trailers: list[tuple[bytes, bytes]]) -> None:
-        exchange = self._exchange
+    def _take_body(self, payload: bytes) -> None:
+        exchange, decoder = self._exchange, self._decoder
         discarding = self._phase == DISCARD_PHASE
         if payload and not discarding:
             exchange.request_body(payload)
-        if not done:
+        if not (self._body_left == 0 if decoder is None else decoder.done):
             return
         self._drop_decoder()
         if self._phase == DISCARD_PHASE:
             self._next_request()
         elif self._phase in (COUNTED_PHASE, CHUNKED_PHASE):
             self._phase = WAIT_PHASE
-            exchange.request_end(trailers)
+            exchange.request_end([] if decoder is None else decoder.trailers)
 
     def _drop_decoder(self) -> None:
         if self._decoder is not None:
@@ -376,6 +401,7 @@ class Http1Connection(asyncio.Protocol):
             accept=head.field(b"accept") or b"",
             own=self._runtime.server_and_date,
             head_only=head.method == b"HEAD",
+            minor=head.minor,
             close=close,
         )
         self.transport.write(data)
@@ -385,7 +411,9 @@ class Http1Connection(asyncio.Protocol):
         if self._phase == CLOSED_PHASE:
             return
         if self._write_blocked or self._ends_by_close:
-            # A clean end would pass for the end of the body.
+            if self._ends_by_close:
+                # A clean end would pass for the end of the body.
+                _reset_on_close(self.transport)
             self._phase = CLOSED_PHASE
             self.transport.abort()
         else:
@@ -398,15 +426,21 @@ class Http1Connection(asyncio.Protocol):
         self._phase = TUNNEL_PHASE
         early, self._held = self._held, b""
         self._resume(_BY_PIPELINE)
+        if self._client_eof:
+            self._connections.loop.call_soon(self._tunnel_eof)
         return early
+
+    def _tunnel_eof(self) -> None:
+        """The client had half-closed before there was a tunnel."""
+        if self._phase == TUNNEL_PHASE:
+            self._exchange.tunnel_client_eof()
 
     def send_tunnel(self, data: bytes) -> None:
         self.transport.write(data)
 
     def end_tunnel(self) -> None:
         if self._phase != CLOSED_PHASE:
-            self._phase = CLOSED_PHASE
-            self.transport.close()
+            self._end()
 
     def pause_body(self) -> None:
         self._pause(_BY_EXCHANGE)
@@ -415,7 +449,14 @@ class Http1Connection(asyncio.Protocol):
         self._resume(_BY_EXCHANGE)
 
     def unsent(self) -> int:
-        return self.transport.get_write_buffer_size()
+        size = self.transport.get_write_buffer_size()
+        handle = self.transport.get_extra_info("socket")
+        if handle is not None:
+            # The kernel's share can be megabytes, and moves long before it asks for more.
+            with contextlib.suppress(OSError):
+                (queued,) = _INT.unpack(fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
+                size += queued
+        return size
 
     # ---- ends
 
@@ -423,10 +464,13 @@ class Http1Connection(asyncio.Protocol):
         """The response was written whole; what is next depends on the request's body and on who wants to close."""
         phase = self._phase
         if phase == WAIT_PHASE:
-            if self._close or self._connections.closing:
-                self._end()
-            else:
+            if not (self._close or self._connections.closing):
                 self._next_request()
+            elif self._paused:
+                # There are requests behind this one that will not be served; they must not reset its response away.
+                self._linger()
+            else:
+                self._end()
         elif phase in (COUNTED_PHASE, CHUNKED_PHASE):
             if self._close or self._connections.closing:
                 self._linger()
@@ -440,6 +484,9 @@ class Http1Connection(asyncio.Protocol):
             self._resume(_BY_EXCHANGE)
         self._phase = HEAD_PHASE
         self._since = monotonic()
+        if self._write_blocked:
+            # The client has a response to read before it may ask for more.
+            self._pause(_BY_WRITES)
         if self._held:
             self._pump()
         elif self._client_eof:
@@ -491,11 +538,25 @@ class Http1Connection(asyncio.Protocol):
             if now - self._since > settings.body_timeout:
                 self.transport.abort()
         elif phase == LINGER_PHASE:
-            if now - self._since > LINGER_TIME:
+            if self._is_stuck(now) or (now - self._since > LINGER_TIME and not self._unsent):
                 self.transport.abort()
-        elif now - self._since > settings.write_timeout:
-            # Closing, but the client does not take the rest.
+        elif self._is_stuck(now) or (now - self._since > settings.write_timeout and not self._unsent):
             self.transport.abort()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the end of a response waits for a client that takes it too slowly."""
+        unsent = self.unsent()
+        if not unsent or not self._unsent or self._unsent_at < self._since:
+            self._unsent, self._unsent_at = unsent, now
+            return False
+        settings = self._runtime.state.settings
+        waited = now - self._unsent_at
+        if waited <= settings.write_timeout:
+            return False
+        if self._unsent - unsent < settings.body_min_rate * waited:
+            return True
+        self._unsent, self._unsent_at = unsent, now
+        return False
 
     def _check_head(self, now: float) -> None:
         settings = self._runtime.state.settings
@@ -503,10 +564,9 @@ class Http1Connection(asyncio.Protocol):
         if self._buffer:
             if waited > settings.header_timeout:
                 self._refuse(local_response(408, error="HeaderTimeout", close=True))
-        elif self._write_blocked or self.transport.get_write_buffer_size():
-            if waited > settings.write_timeout:
-                self.transport.abort()
-        else:
+        elif self._is_stuck(now):
+            self.transport.abort()
+        elif not self._unsent:
             # Before the first request the client owes one; after it, it may be idle.
             fresh = not self.head.method
             if waited > (settings.header_timeout if fresh else settings.keepalive_timeout):
@@ -514,7 +574,7 @@ class Http1Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> bool:
         """End a connection that waits for a request; true if it did."""
-        if self._phase == HEAD_PHASE and not self._buffer:
+        if self._phase == HEAD_PHASE and not self._buffer and not self._held:
             self._end()
             return True
         return False
@@ -522,3 +582,9 @@ class Http1Connection(asyncio.Protocol):
     def kill(self) -> None:
         """End it whatever it does; true work is lost."""
         self.transport.abort()
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    handle = transport.get_extra_info("socket")
+    if handle is not None:
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -321,6 +321,9 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.response_body(body)
             if self.exchange is not exchange:
                 return
+        elif not decoder.done:
+            # The beginning of a chunk came with the head.
+            exchange.response_flush()
         if decoder.done:
             self._decoder = None
             decoder.close()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-__all__ = ["Backend", "Conversation", "fixed", "raw_backend"]
+__all__ = ["Backend", "Conversation", "Script", "fixed", "raw_backend"]
 
 
 class Conversation:

@@ -86,7 +86,7 @@ class RawClient:
 
     async def read_to_end(self) -> bytes:
         """Everything until the other side closes (or resets)."""
-        parts = []
+        parts: list[bytes] = []
         while True:
             try:
                 part = await asyncio.wait_for(self.reader.read(1 << 20), 10)
