@@ -22,6 +22,9 @@ class Downstream(Protocol):
     def send_informational(self, head: ResponseHead) -> None:
         """Pass a 1xx response on."""
 
+    def send_response(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
+        """A whole response at once, its body counted or absent; as ``end_response`` after it."""
+
     def begin_response(self, head: ResponseHead, *, close: bool) -> None:
         """The head of the response. ``close``: the connection serves nothing after it."""
 

@@ -29,12 +29,14 @@ from proxy.message.local import LocalResponse, local_response
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 from proxy.routing import BadHost, canonical_host
-from proxy.upstream.cluster import ClusterState
+from proxy.upstream.cluster import RETRY_TOKENS_MAX, ClusterState
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.dial import Dial
 from proxy.upstream.endpoint import EndpointState
 
 __all__ = ["Exchange"]
+
+_REQUEST_ID: Final = fields.REQUEST_ID
 
 REPLAY_LIMIT: Final = 64 * 1024
 """Bytes of a request body kept until the response begins, so that it can be sent again."""
@@ -61,6 +63,7 @@ class Exchange:
         "downstream",
         "endpoint",
         "error",
+        "failed_names",
         "head",
         "kept",
         "kept_bytes",
@@ -79,12 +82,10 @@ class Exchange:
         "status",
         "tried",
         "tunnel",
+        "unusual",
         "upstream",
         "upstream_blocked_at",
-        "upstream_names",
-        "upstream_seconds",
         "upstream_started",
-        "upstream_status",
         "use_fresh",
     )
 
@@ -99,31 +100,34 @@ class Exchange:
         self.kept: list[bytes] = []
         self.upstream: UpstreamConnection | None = None
         self.dial: Dial | None = None
-        self._clear()
-
-    def _clear(self) -> None:
+        self.started = self.activity = 0.0
         self.route: CompiledRoute | None = None
         self.cluster: ClusterState | None = None
         self.endpoint: EndpointState | None = None
-        self.client_address = self.downstream.facts.address
         self.request_id = b""
         self.request_bytes = 0
         self.response_bytes = 0
-        self.request_done = self.head.content_length == NO_BODY
+        self.request_done = True
         self.response_started = False
+        self.status = 0
+        self.error = ""
+        self.upstream_started = 0.0
+        self._clear_rare()
+
+    def _clear_rare(self) -> None:
+        """What a bodiless request that finds an idle connection never touches."""
+        self.unusual = False
+        """Something here was touched."""
+        self.client_address = self.downstream.facts.address
         self.request_trailers: list[tuple[bytes, bytes]] = []
         self.replayable = True
         self.kept_bytes = 0
         self.use_fresh = False
         """A pooled connection was stale: take a new one for the next try."""
         self.retries = 0
-        self.status = 0
-        self.error = ""
         self.tunnel = False
-        self.upstream_names = ""
-        self.upstream_status = 0
-        self.upstream_started = 0.0
-        self.upstream_seconds = 0.0
+        self.failed_names = ""
+        """Of the endpoints whose tries failed, each with a comma behind it."""
         self.blocked_at = 0.0
         self.blocked_unsent = 0
         self.upstream_blocked_at = 0.0
@@ -143,11 +147,13 @@ class Exchange:
         except BadHost:
             return ""
 
-    def upstream_statuses(self) -> str:
-        """The status of each try, as nginx's ``$upstream_status``: a failed try has none."""
-        if not self.upstream_names:
-            return ""
-        return ", ".join([*["-"] * self.upstream_names.count(","), str(self.upstream_status or "-")])
+    def tries(self) -> tuple[str, str]:
+        """The endpoints tried and the status of each, as nginx's ``$upstream_addr`` and ``$upstream_status``."""
+        failed = self.failed_names
+        if self.endpoint is None:
+            return failed[:-2], ", ".join(["-"] * failed.count(","))
+        status = str(self.status) if self.response_started else "-"
+        return failed + self.endpoint.name, "-, " * failed.count(",") + status
 
     # ---- from the client's side
 
@@ -157,24 +163,33 @@ class Exchange:
         Raises:
             BadRequest: target or host have no safe meaning; nothing was begun.
         """
-        now = monotonic()
         runtime = self.runtime
         state = runtime.state
         head = self.head
         host = settle_target(head, state)
-        self._clear()
-        self.started = self.activity = now
+        self.started = self.activity = now = monotonic()
         self.running = True
         runtime.active += 1
-        given_id = head.special.get(fields.REQUEST_ID) if len(head.special) > 1 else None
-        self.request_id = given_id if given_id is not None and is_request_id(given_id) else runtime.request_id()
-        route = host.match(head.path) if host is not None else None
+        self.cluster = self.endpoint = None
+        self.response_started = False
+        self.request_bytes = self.response_bytes = self.status = 0
+        self.upstream_started = 0.0
+        self.error = ""
+        if head.content_length == NO_BODY:
+            self.request_done = True
+        else:
+            self.request_done = False
+            self.unusual = True
+        special = head.special
+        given_id = special.get(_REQUEST_ID) if len(special) > 1 else None
+        if given_id is not None and is_request_id(given_id):
+            self.request_id = given_id
+        else:
+            self.request_id = b"%032x" % runtime.random_bits(128)
+        route = self.route = (None if host is None else host.match(head.path)) or state.default
         if route is None:
-            route = state.default
-            if route is None:
-                self._answer(local_response(404, error="NoRoute"))
-                return
-        self.route = route
+            self._answer(local_response(404, error="NoRoute"))
+            return
         for request_head in route.head_filters:
             response = request_head(self)
             if response is not None:
@@ -183,8 +198,12 @@ class Exchange:
         if route.response is not None:
             self._answer(route.response)
             return
-        self.cluster = state.clusters.get(route.cluster)
-        self._connect(now)
+        cluster = self.cluster = state.clusters.get(route.cluster)
+        endpoint = None if cluster is None else cluster.choose(self, (), now)
+        if endpoint is None:
+            self._answer(local_response(503, error="NoEndpoints"))
+            return
+        self._use(endpoint, now)
 
     def request_body(self, data: bytes) -> None:
         """Bytes of the request body, without their coding."""
@@ -248,6 +267,7 @@ class Exchange:
 
     def downstream_blocked(self) -> None:
         """The client takes the response slower than it comes."""
+        self.unusual = True
         self.blocked_at = monotonic()
         self.blocked_unsent = self.downstream.unsent()
         if self.upstream is not None:
@@ -274,20 +294,10 @@ class Exchange:
 
     # ---- the way to an endpoint
 
-    def _connect(self, now: float) -> None:
-        cluster = self.cluster
-        endpoint: EndpointState | None
-        if self.use_fresh and self.endpoint is not None and not self.endpoint.retired:
-            endpoint = self.endpoint
-        else:
-            endpoint = None if cluster is None else cluster.choose(self, self.tried, now)
-        if endpoint is None:
-            self._answer(local_response(503, error="NoEndpoints"))
-            return
+    def _use(self, endpoint: EndpointState, now: float) -> None:
+        """Send the request to ``endpoint``, on an idle connection if there is one."""
         self.endpoint = endpoint
         endpoint.active += 1
-        name = endpoint.name
-        self.upstream_names = f"{self.upstream_names}, {name}" if self.upstream_names else name
         if not self.use_fresh:
             connection = endpoint.take()
             if connection is not None:
@@ -297,6 +307,16 @@ class Exchange:
         self.use_fresh = False
         assert self.route is not None
         self.dial = self.runtime.dialer.dial(endpoint, self.route.connect_timeout, self)
+
+    def _use_another(self, now: float) -> None:
+        endpoint, cluster = self.endpoint, self.cluster
+        if not (self.use_fresh and endpoint is not None and not endpoint.retired):
+            endpoint = None if cluster is None else cluster.choose(self, self.tried, now)
+        if endpoint is None:
+            self.endpoint = None
+            self._answer(local_response(503, error="NoEndpoints"))
+        else:
+            self._use(endpoint, now)
 
     def dialled(self, connection: UpstreamConnection) -> None:
         """The connection is there."""
@@ -312,25 +332,31 @@ class Exchange:
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         head = self.head
-        downstream = self.downstream
-        facts = downstream.facts
+        facts = self.downstream.facts
         if not head.host and self.endpoint is not None:
             # HTTP/1.0 without Host: HTTP/1.1 must name one.
             head.host = self.endpoint.name.encode("ascii")
         if facts.trusted:
+            self.unusual = True
             forwarding, self.client_address = trusted_block(head, facts, self.runtime.state.trusted)
         else:
             forwarding = facts.constant + head.host
         self.upstream = connection
-        self.upstream_started = self.activity = now
-        self.upstream_blocked_at = 0.0
-        connection.begin(self, is_head=head.method == b"HEAD")
+        self.upstream_started = now
         data = encode_request(head, forwarding, self.request_id)
         if head.content_length == NO_BODY:
-            connection.request_sent = True
-            connection.write(data)
-            return
-        connection.write(data)
+            self.activity = now
+            connection.send(self, data, head.method == b"HEAD", True)
+        else:
+            connection.send(self, data, False, False)
+            self._send_body(connection, now)
+
+    def _send_body(self, connection: UpstreamConnection, now: float) -> None:
+        """What is there of the request body; more is asked of the client."""
+        head = self.head
+        downstream = self.downstream
+        self.activity = now
+        self.upstream_blocked_at = 0.0
         for part in self.kept:
             connection.write(encode_chunk(part) if head.content_length == CHUNKED else part)
         if self.request_done:
@@ -360,17 +386,34 @@ class Exchange:
 
     def response_head(self, head: ResponseHead) -> None:
         """The response begins; no retry from here on."""
-        self.status = self.upstream_status = head.status
+        self._responded(head)
+        if self.kept:
+            self.kept.clear()
+        self.replayable = False
+        self.unusual = True
+        self.downstream.begin_response(
+            head, close=not self.request_done or self.runtime.draining or not self.head.keep_alive
+        )
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """Head and (counted) body came together: the common case, in one step."""
+        self._responded(head)
+        self.response_bytes = len(body)
+        close = not self.request_done or self.runtime.draining or not self.head.keep_alive
+        self.upstream = None
+        self._release_endpoint()
+        self._finish()
+        self.downstream.send_response(head, body, close=close)
+
+    def _responded(self, head: ResponseHead) -> None:
+        self.status = head.status
         self.response_started = True
         endpoint = self.endpoint
         if endpoint is not None and endpoint.suspect:
             endpoint.succeeded(monotonic())
-        if self.kept:
-            self.kept.clear()
-        self.replayable = False
-        self.downstream.begin_response(
-            head, close=not self.request_done or self.runtime.draining or not self.head.keep_alive
-        )
+        if self.error:
+            # Of a try before this one.
+            self.error = ""
 
     def response_flush(self) -> None:
         """The head came without a body yet."""
@@ -394,9 +437,9 @@ class Exchange:
         """101: a tunnel, where the client asked for one and the backend names the same protocol."""
         if not self.head.upgrade or head.upgrade_protocol() != b"websocket" or self.upstream is None:
             return False
-        self.status = self.upstream_status = 101
+        self.status = 101
         self.response_started = True
-        self.tunnel = True
+        self.tunnel = self.unusual = True
         self.activity = monotonic()
         self.runtime.tunnels += 1
         upstream = self.upstream
@@ -448,6 +491,7 @@ class Exchange:
 
     def upstream_blocked(self) -> None:
         """The backend takes the request slower than it comes."""
+        self.unusual = True
         self.upstream_blocked_at = monotonic()
         self.downstream.pause_body()
 
@@ -465,6 +509,7 @@ class Exchange:
         assert endpoint is not None
         assert cluster is not None
         self._release_endpoint()
+        self.unusual = True
         self.error = reason
         if not self.use_fresh:
             self.tried.append(endpoint)
@@ -482,7 +527,8 @@ class Exchange:
             if spends_budget:
                 cluster.retry_tokens -= 1.0
             self.retries += not stale
-            self._connect(now)
+            self.failed_names += f"{endpoint.name}, "
+            self._use_another(now)
             return
         self.use_fresh = False
         timed_out = reason in ("UpstreamTimeout", "ConnectTimeout")
@@ -537,16 +583,16 @@ class Exchange:
         runtime = self.runtime
         runtime.active -= 1
         self.running = False
-        if self.tunnel:
-            runtime.tunnels -= 1
-        if self.kept:
-            self.kept.clear()
-        if self.tried:
-            self.tried.clear()
         cluster = self.cluster
-        if cluster is not None and cluster.retry_tokens < 100.0:
+        if cluster is not None and cluster.retry_tokens < RETRY_TOKENS_MAX:
             cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
         record(self, monotonic())
+        if self.unusual:
+            if self.tunnel:
+                runtime.tunnels -= 1
+            self.kept.clear()
+            self.tried.clear()
+            self._clear_rare()
 
     # ---- time
 

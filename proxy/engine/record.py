@@ -45,6 +45,7 @@ def record(exchange: Exchange, now: float) -> None:
     if log is None:
         return
     head = exchange.head
+    addresses, statuses = exchange.tries()
     log.write(
         time(),
         exchange.client_address,
@@ -60,8 +61,8 @@ def record(exchange: Exchange, now: float) -> None:
         head.field(b"user-agent") or b"",
         exchange.request_id,
         _NO_LABELS if route is None else route.labels,
-        exchange.upstream_names,
-        exchange.upstream_statuses(),
+        addresses,
+        statuses,
         upstream_duration,
         exchange.retries,
         exchange.downstream.facts.tls_version,

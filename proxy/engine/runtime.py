@@ -24,7 +24,7 @@ class Runtime:
         "date",
         "dialer",
         "draining",
-        "random",
+        "random_bits",
         "server_and_date",
         "state",
         "telemetry",
@@ -36,7 +36,7 @@ class Runtime:
         self.telemetry = telemetry
         self.dialer = dialer
         self.access_log = access_log
-        self.random = random
+        self.random_bits = random.getrandbits
         self.draining = False
         """Every response closes its connection."""
         self.active = 0
@@ -59,4 +59,4 @@ class Runtime:
 
     def request_id(self) -> bytes:
         """32 hexadecimal digits, as nginx's ``$request_id``; unique, not secret."""
-        return b"%032x" % self.random.getrandbits(128)
+        return b"%032x" % self.random_bits(128)

@@ -49,8 +49,8 @@ def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> b
     )
 
 
-def encode_response(head: ResponseHead, own: bytes, *, minor: int, chunked: bool, close: bool) -> bytes:
-    """The head for the client; ``own`` are the Server and Date fields that the upstream did not send.
+def encode_response(head: ResponseHead, own: bytes, body: bytes, *, minor: int, chunked: bool, close: bool) -> bytes:
+    """The head for the client, and what is there of the body as it is to be sent. ``own`` are the Server and Date fields that the upstream did not send.
 
     ``chunked``: the body is sent in that coding. ``minor``: of the client's HTTP/1 version.
     """
@@ -64,7 +64,7 @@ def encode_response(head: ResponseHead, own: bytes, *, minor: int, chunked: bool
         tail = _KEEP_ALIVE
     else:
         tail = _END
-    return b"".join((status_line(head.status, head.reason), *head.pieces, own, tail))
+    return b"".join((status_line(head.status, head.reason), *head.pieces, own, tail, body))
 
 
 def encode_informational(head: ResponseHead) -> bytes:

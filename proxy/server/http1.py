@@ -340,6 +340,15 @@ class Http1Connection(asyncio.Protocol):
     def send_informational(self, head: ResponseHead) -> None:
         self.transport.write(encode_informational(head))
 
+    def send_response(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
+        self._close = close
+        if head.has_server and head.has_date:
+            own = b""
+        else:
+            own = self._runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
+        self.transport.write(encode_response(head, own, body, minor=self.head.minor, chunked=False, close=close))
+        self._response_over()
+
     def begin_response(self, head: ResponseHead, *, close: bool) -> None:
         length = head.content_length
         minor = self.head.minor
@@ -355,7 +364,7 @@ class Http1Connection(asyncio.Protocol):
             own = b""
         else:
             own = self._runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
-        self._pending = encode_response(head, own, minor=minor, chunked=chunked, close=close)
+        self._pending = encode_response(head, own, b"", minor=minor, chunked=chunked, close=close)
 
     def flush_response(self) -> None:
         if self._pending:
