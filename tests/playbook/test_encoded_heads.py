@@ -74,7 +74,7 @@ def test_a_response_is_framed_for_its_client(
 ) -> None:
     """HTTP/1.0 clients read no chunks, and are told when the connection stays."""
     head = response(b"X: 1", *lines)
-    encoded = encode_response(head, OWN, minor=minor, chunked=chunked, close=close)
+    encoded = encode_response(head, OWN, b"", minor=minor, chunked=chunked, close=close)
     assert encoded == b"HTTP/1.1 200 OK\r\nX: 1\r\n" + OWN + expected
 
 
