@@ -9,6 +9,7 @@ import pytest
 
 from proxy.table import Settings
 from tests.support.backend import Backend, Conversation, raw_backend
+from tests.support.clients import reset
 from tests.support.failing import (
     OK,
     answers,
@@ -17,7 +18,6 @@ from tests.support.failing import (
     eventually,
     quiet,
     request,
-    reset_client,
     status,
 )
 from tests.support.proxy import RunningProxy, one_route, running_proxy
@@ -206,7 +206,7 @@ async def test_a_client_that_leaves_ends_the_upstream_connection() -> None:
         client = await proxy.connect()
         client.send(request())
         await eventually(lambda: gate.waiting == 1, "the request is at the backend")
-        reset_client(client)
+        reset(client)
         await quiet(proxy)
         assert not endpoint_of(proxy).idle
 

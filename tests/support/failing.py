@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -27,7 +26,6 @@ __all__ = [
     "quiet",
     "refusing_port",
     "request",
-    "reset_client",
     "resets",
     "status",
     "turn_to",
@@ -81,13 +79,6 @@ async def client_of(proxy: RunningProxy) -> AsyncIterator[RawClient]:
         yield client
     finally:
         client.close()
-
-
-def reset_client(client: RawClient) -> None:
-    """Leave without a word: unlike an end of stream, a reset also says that nobody reads any more."""
-    handle = client.writer.get_extra_info("socket")
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 async def quiet(proxy: RunningProxy, *, connections: int = 0) -> None:
