@@ -50,9 +50,10 @@ def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> b
 
 
 def encode_response(head: ResponseHead, own: bytes, body: bytes, *, minor: int, chunked: bool, close: bool) -> bytes:
-    """The head for the client, and what is there of the body as it is to be sent. ``own`` are the Server and Date fields that the upstream did not send.
+    """The head for the client, and what is there of the body as it is to be sent.
 
-    ``chunked``: the body is sent in that coding. ``minor``: of the client's HTTP/1 version.
+    ``own`` are the Server and Date fields that the upstream did not send. ``chunked``: the body is sent in that
+    coding. ``minor``: of the client's HTTP/1 version.
     """
     if chunked:
         own += b"Transfer-Encoding: chunked\r\n"
