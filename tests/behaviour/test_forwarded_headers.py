@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from proxy.table import Host, Settings
-from tests.support.backend import fixed, raw_backend
+from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.clients import ask, get, parse_request, read_reply
 from tests.support.log import log_pipe
 from tests.support.proxy import HOST, one_route, running_proxy
@@ -167,3 +167,20 @@ async def test_a_request_without_a_host_names_the_endpoint_it_goes_to() -> None:
         async with running_proxy(table) as proxy:
             assert (await ask(proxy, b"GET / HTTP/1.0\r\n\r\n")).body == b"ok"
     assert parse_request(backend.heads[0]).fields["host"] == f"127.0.0.1:{backend.port}"
+
+
+async def test_another_try_without_a_host_names_the_endpoint_that_it_goes_to() -> None:
+    """Where the first endpoint closes on such a request, the second one is told its own name."""
+
+    async def closing(conversation: Conversation, backend: Backend) -> None:
+        backend.heads.append(await conversation.read_head())
+
+    async with raw_backend(closing) as first, raw_backend(fixed(OK)) as second:
+        table = one_route([first.port, second.port])
+        (route,) = table.hosts[HOST].routes
+        table = msgspec.structs.replace(table, hosts={"*": Host(routes=(route,))})
+        async with running_proxy(table) as proxy:
+            for _ in range(4):
+                assert (await ask(proxy, b"GET / HTTP/1.0\r\n\r\n")).body == b"ok"
+    assert first.heads
+    assert {parse_request(head).fields["host"] for head in second.heads} == {f"127.0.0.1:{second.port}"}
