@@ -523,7 +523,7 @@ class Exchange:
         if not stale and self.retries >= self.runtime.state.settings.max_retries:
             may_retry = False
         may_retry = may_retry and self._has_another(endpoint)
-        if may_retry and spends_budget:
+        if may_retry and spends_budget and not cluster.has_healthy(self.tried):
             if cluster.retry_tokens < 1.0:
                 self.runtime.telemetry.retries_denied += 1
                 may_retry = False

@@ -131,10 +131,11 @@ async def test_another_request_that_was_reset_is_not_sent_again(method: str, bod
 
 @pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 502)])
 async def test_a_request_that_an_endpoint_closed_on_is_sent_elsewhere_if_idempotent(method: str, expected: int) -> None:
-    """A backend that accepts and closes unread is no stale connection: its kernel may have taken the request in."""
+    """A backend that takes a request in and closes without a word may have executed it."""
 
     async def script(conversation: Conversation, backend: Backend) -> None:
         backend.heads.append(b"")
+        await asyncio.sleep(0.02)
         conversation.writer.close()
 
     async with (
@@ -170,6 +171,16 @@ async def test_a_body_is_replayed_up_to_a_limit(size: int, expected: int, chunke
         assert backend.bodies == [body]
     else:
         assert _dechunked(backend.bodies[0]) == body
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64 * 1024, 200), (64 * 1024 + 1, 502)])
+async def test_the_limit_holds_on_a_pooled_connection_too(size: int, expected: int) -> None:
+    """There the body flows as it comes, and what went by is kept up to the limit and no further."""
+    async with raw_backend(resets(after=1)) as backend, running_proxy(one_route([backend.port])) as proxy:
+        assert await _status(proxy, request()) == 200
+        assert await _status(proxy, request("PUT", body=b"x" * size)) == expected
+    assert [len(body) for body in backend.bodies] == [0, size, size][: len(backend.bodies)]
+    assert len(backend.bodies) == (3 if expected == 200 else 2)
 
 
 def _dechunked(text: bytes) -> bytes:
@@ -316,16 +327,30 @@ async def test_max_retries_bounds_the_tries() -> None:
             assert sum(len(backend.heads) for backend in backends) == min(allowed + 1, 3)
 
 
-async def test_retries_have_a_budget() -> None:
-    """When the purse is empty, retries are denied, up to the share that each request pays in."""
+async def test_retries_in_an_outage_have_a_budget() -> None:
+    """With no healthy endpoint left and an empty purse, only the share that requests pay in is spent on retries."""
     async with raw_backend(resets()) as first, raw_backend(resets()) as second:
         settings = Settings(retry_budget_percent=20)
         async with running_proxy(one_route([first.port, second.port], settings=settings)) as proxy:
+            assert await _status(proxy, request()) == 502
             cluster_of(proxy).retry_tokens = 0.0
             for _ in range(50):
                 assert await _status(proxy, request()) == 502
-            assert len(first.heads) + len(second.heads) == 50 + 9  # The tenth share comes with the last request.
+            assert len(first.heads) + len(second.heads) == 2 + 50 + 9  # The tenth share comes with the last request.
             assert proxy.worker.telemetry.retries_denied == 50 - 9
+
+
+async def test_a_retry_at_a_healthy_endpoint_costs_no_budget() -> None:
+    """Requests that were under way at an endpoint when it failed go elsewhere, however many they are."""
+    async with (
+        raw_backend(resets()) as broken,
+        raw_backend(answers()) as backend,
+        running_proxy(one_route([broken.port, backend.port])) as proxy,
+    ):
+        cluster_of(proxy).retry_tokens = 0.0
+        turn_to(proxy, 0)
+        assert await _status(proxy, request()) == 200
+        assert len(broken.heads) == 1
 
 
 async def test_refusals_cost_no_budget() -> None:
