@@ -139,7 +139,12 @@ _REQUESTS = _flags(
     ("allow_underscores", "switch", "Forward header names with an underscore; off: they are dropped."),
     ("allow_local_names", "switch", "Let ExternalName Services lead to loopback and link-local addresses."),
     ("max_retries", Count(0, 100), "Further endpoints tried when one fails."),
-    ("retry_budget_percent", Count(0, 100), "Retries allowed per 100 requests.", "--retry-budget"),
+    (
+        "retry_budget_percent",
+        Count(0, 100),
+        "Retries per 100 requests with no healthy endpoint left.",
+        "--retry-budget",
+    ),
     setting=True,
 )
 
