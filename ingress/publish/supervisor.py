@@ -111,9 +111,15 @@ class Supervisor:
             pass
 
     def drain(self, *, delay: float, timeout: float) -> None:
-        """Have every worker drain and end; see :class:`~proxy.table.feed.Drain`. None is replaced from here on."""
+        """Have every worker drain and end; see :class:`~proxy.table.feed.Drain`. None is replaced from here on.
+
+        Closes the control process's copies of the listening sockets: they are for successors, and while one is open
+        the kernel queues connections that nobody accepts any more, where it should refuse them.
+        """
         self._ending.set()
         for worker in self.workers:
+            for each in worker.listeners:
+                each.socket.close()
             if worker.feed is not None:
                 worker.feed.drain(delay=delay, timeout=timeout)
 

@@ -333,7 +333,8 @@ class Exchange:
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         head = self.head
         facts = self.downstream.facts
-        if not head.host and self.endpoint is not None:
+        hostless = not head.host
+        if hostless and self.endpoint is not None:
             # HTTP/1.0 without Host: HTTP/1.1 must name one.
             head.replace_host(self.endpoint.name.encode("ascii"))
         if facts.trusted:
@@ -344,6 +345,9 @@ class Exchange:
         self.upstream = connection
         self.upstream_started = now
         data = encode_request(head, forwarding, self.request_id)
+        if hostless:
+            # Another try names its own endpoint.
+            head.host = b""
         if head.content_length == NO_BODY:
             self.activity = now
             connection.send(self, data, head.method == b"HEAD", True)
@@ -515,17 +519,17 @@ class Exchange:
             self.tried.append(endpoint)
             if reason in _TRANSPORT_FAILURES or reason.startswith("Connect"):
                 self.runtime.telemetry.ejections += endpoint.failed(now)
-        if may_retry and spends_budget and cluster.retry_tokens < 1.0:
-            self.runtime.telemetry.retries_denied += 1
-            may_retry = False
         stale = self.use_fresh
-        if (
-            may_retry
-            and (stale or self.retries < self.runtime.state.settings.max_retries)
-            and self._has_another(endpoint)
-        ):
-            if spends_budget:
+        if not stale and self.retries >= self.runtime.state.settings.max_retries:
+            may_retry = False
+        may_retry = may_retry and self._has_another(endpoint)
+        if may_retry and spends_budget and not cluster.has_healthy(self.tried):
+            if cluster.retry_tokens < 1.0:
+                self.runtime.telemetry.retries_denied += 1
+                may_retry = False
+            else:
                 cluster.retry_tokens -= 1.0
+        if may_retry:
             self.retries += not stale
             self.failed_names += f"{endpoint.name}, "
             self._use_another(now)

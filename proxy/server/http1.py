@@ -258,16 +258,14 @@ class Http1Connection(asyncio.Protocol):
             check_head(whole, end, self._runtime.state.settings)
             self._parser.parse(whole)
             length = self.head.content_length
-            payload = b""
             if length == NO_BODY:
                 self._phase = WAIT_PHASE
             elif length == CHUNKED:
                 decoder = self._decoder = ChunkedDecoder()
                 self._phase = CHUNKED_PHASE
-                if self._held:
-                    # What came with the head is decoded before a backend hears of it: if it is broken, none will.
-                    payload = decoder.feed(self._held)
-                    self._held = decoder.surplus
+                # What came with the head is decoded before a backend hears of it: if it is broken, none will.
+                payload = decoder.feed(self._held)
+                self._held = decoder.surplus
             else:
                 self._body_left = length
                 self._phase = COUNTED_PHASE
@@ -277,7 +275,7 @@ class Http1Connection(asyncio.Protocol):
             status = error.status if isinstance(error, BadRequest) else 400
             self._refuse(local_response(status, error=error.reason, close=True))
             return
-        if payload or (self._decoder is not None and self._decoder.done):
+        if self._decoder is not None:
             self._take_body(payload)
 
     def _read_body(self, data: bytes) -> None:

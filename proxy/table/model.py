@@ -185,7 +185,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_retries: int = 2
     """Further endpoints tried after the first, as ingress-nginx ``proxy-next-upstream-tries`` 3."""
     retry_budget_percent: int = 20
-    """Retries allowed per 100 requests, so that retries never multiply an outage."""
+    """Retries allowed per 100 requests once a cluster has no healthy endpoint left, so that retries never multiply an
+    outage."""
 
     trusted_proxies: tuple[str, ...] = ()
     """CIDRs whose X-Forwarded-* headers are believed."""

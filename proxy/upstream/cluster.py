@@ -97,6 +97,14 @@ class ClusterState:
         pool = admitted or left
         return pool[0] if ring is not None else self._chooser(pool, self._turn, self._random)
 
+    def has_healthy(self, tried: Sequence[EndpointState]) -> bool:
+        """Whether an endpoint is left that no failure speaks against.
+
+        A retry there is none that the budget is for: the failure took its endpoint out, so only the requests that
+        were under way at that moment come again. Without a healthy one, retries would multiply an outage.
+        """
+        return any(not state.suspect and state not in tried for state in self.endpoints)
+
     def _set_balance(self, balance: Balance) -> None:
         if balance.method == "hash" and balance.hash_key:
             self._ring = HashRing(self.endpoints) if self.endpoints else None

@@ -228,6 +228,7 @@ class UpstreamConnection(asyncio.Protocol):
         """A backend that refuses a body answers and closes, which resets: our next write fails, and the response is
         still unread. The kernel gives it out, and the socket is open until this call returns."""
         handle = self.transport.get_extra_info("socket")
+        self.request_sent = False  # So that it is not pooled, and taken by the next request, before this call ends.
         for _ in range(_LAST_READS):
             try:
                 data = os.read(handle.fileno(), _LAST_READ)

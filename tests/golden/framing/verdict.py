@@ -85,10 +85,11 @@ class _Lane:
                 calm = calm + 1 if self.moved == before else 0
             except ConnectionError:
                 closed = True
-        client.close()
-        await asyncio.sleep(0.004)
-        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", bytes(answer))
         reasons = [f"{status} {reason}" for status, reason in self.log if reason]
+        client.close()
+        while len(proxy.worker.connections):
+            await asyncio.sleep(0.001)
+        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", bytes(answer))
         verdict = " ".join(status.decode() for status in statuses) or "no answer"
         verdict += ", closed" if closed else ", open"
         if reasons:
