@@ -336,7 +336,7 @@ class Exchange:
         hostless = not head.host
         if hostless and self.endpoint is not None:
             # HTTP/1.0 without Host: HTTP/1.1 must name one.
-            head.host = self.endpoint.name.encode("ascii")
+            head.replace_host(self.endpoint.name.encode("ascii"))
         if facts.trusted:
             self.unusual = True
             forwarding, self.client_address = trusted_block(head, facts, self.runtime.state.trusted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.engine.route import CompiledRoute
 from proxy.engine.state import State
 from proxy.message.errors import BadRequest
+from proxy.message.lines import without_spaces
 from proxy.message.request import RequestHead
 from proxy.routing import BadHost, BadPath, HostMatcher, canonical_host, normalise_path
 
@@ -40,10 +41,11 @@ def settle_target(head: RequestHead, state: State) -> HostMatcher[CompiledRoute]
         return state.matcher.find_raw(host)
     except BadHost:
         # Spaces around a field's value are no part of it (RFC 9112 section 5.1), but rare enough to look here only.
-        head.host = host.strip(b" \t")
-        if head.host != host:
-            return settle_target(head, state)
-        raise BadRequest("BadHost") from None
+        stripped = without_spaces(host)
+        if stripped == host:
+            raise BadRequest("BadHost") from None
+        head.replace_host(stripped)
+        return settle_target(head, state)
 
 
 def _settle_other_form(head: RequestHead, target: bytes) -> bytes:
@@ -67,6 +69,6 @@ def _settle_other_form(head: RequestHead, target: bytes) -> bytes:
             canonical_host(head.host.strip(b" \t"))
         except BadHost:
             raise BadRequest("BadHost") from None
-    head.host = authority
+    head.replace_host(authority)
     path = rest[end:]
     return path if path[:1] == b"/" else b"/" + path

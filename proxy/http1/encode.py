@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from proxy.http1.reader import status_line
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 
@@ -37,10 +36,8 @@ def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> b
             b" ",
             head.path,
             head.query,
-            b" HTTP/1.1\r\nHost: ",
-            head.host,
-            b"\r\n",
-            *head.pieces,
+            b" HTTP/1.1\r\n",
+            head.lines,
             forwarding,
             b"\r\nX-Request-ID: ",
             request_id,
@@ -52,27 +49,25 @@ def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> b
 def encode_response(head: ResponseHead, own: bytes, body: bytes, *, minor: int, chunked: bool, close: bool) -> bytes:
     """The head for the client, and what is there of the body as it is to be sent.
 
-    ``own`` are the Server and Date fields that the upstream did not send. ``chunked``: the body is sent in that
-    coding. ``minor``: of the client's HTTP/1 version.
+    ``own`` are the Server and Date fields that the upstream did not send.
+    ``chunked``: the body is sent in that coding. ``minor``: of the client's HTTP/1 version.
     """
     if chunked:
         own += b"Transfer-Encoding: chunked\r\n"
-    elif head.declared_length is not None:
-        own += b"Content-Length: %b\r\n" % head.declared_length
     if close:
         tail = _CLOSE
     elif minor == 0:
         tail = _KEEP_ALIVE
     else:
         tail = _END
-    return b"".join((status_line(head.status, head.reason), *head.pieces, own, tail, body))
+    return b"".join((head.start, head.lines, own, tail, body))
 
 
 def encode_informational(head: ResponseHead) -> bytes:
     """A 1xx response other than 100 and 101."""
-    return b"".join((status_line(head.status, head.reason), *head.pieces, _END))
+    return b"".join((head.start, head.lines, _END))
 
 
 def encode_switch(head: ResponseHead) -> bytes:
     """The 101 that opens a WebSocket."""
-    return b"".join((status_line(101, head.reason), *head.pieces, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
+    return b"".join((head.start, head.lines, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))

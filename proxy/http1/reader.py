@@ -15,14 +15,15 @@ from proxy.message.errors import BadRequest, BadResponse
 from proxy.message.request import NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 
-__all__ = ["HEAD_END", "RequestParser", "ResponseParser", "status_line"]
+__all__ = ["HEAD_END", "RequestParser", "ResponseParser"]
 
 HEAD_END: Final = b"\r\n\r\n"
 
 _TOKEN_AND_SPACE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _NO_WORD: Final = re.compile(r"[^0-9A-Za-z]+")
-_STATUS_LINES: dict[bytes, bytes] = {}
-"""Status lines seen and checked → the line to send. Bounded, since an upstream may invent reasons."""
+_STATUS_LINES: dict[bytes, tuple[int, int, bytes]] = {}
+"""Status lines seen and checked → status, minor version, the line to send. Bounded, since an upstream may invent
+reasons."""
 _MAX_STATUS_LINES: Final = 1024
 _PAUSED: Final = "PauseOnCONNECTUpgrade"
 """llhttp's one error that is none: the head is whole, and what follows it is not HTTP."""
@@ -71,12 +72,15 @@ class RequestParser:
             raise BadRequest(_reason(error)) from None
         method: bytes = parser.get_method()
         target = head.target = self._target
-        # llhttp lets runs of spaces pass, and HTTP/0.9, 2.0 and ICE; one line of ours admits none of them.
-        if data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
-            head.settle(method, 1)
-        elif data.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
-            head.settle(method, 0)
+        # llhttp lets runs of spaces pass, and HTTP/0.9, 2.0 and ICE: the version stands one space behind the target,
+        # which stands one space behind the method, or it is none of ours.
+        end = len(method) + len(target) + 1
+        if data.startswith(b" HTTP/1.1\r\n", end):
+            head.settle(method, 1, data[end + 11 : -2])
+        elif data.startswith(b" HTTP/1.0\r\n", end):
+            head.settle(method, 0, data[end + 11 : -2])
         else:
+            self._parser = None
             raise BadRequest("BadRequestLine")
         if head.content_length != NO_BODY:
             # It waits for a body that it will not be given.
@@ -90,16 +94,11 @@ class RequestParser:
 class ResponseParser:
     """Reads response heads of one upstream connection into one :class:`ResponseHead`."""
 
-    __slots__ = ("_reason", "head", "on_header")
+    __slots__ = ("head", "on_header")
 
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
         self.on_header = head.add_field
-        self._reason = b""
-
-    def on_status(self, reason: bytes) -> None:
-        """Called by the parser."""
-        self._reason = reason
 
     def parse(self, data: bytes, *, is_head: bool) -> None:
         """Read one whole head; ``is_head``: it answers a HEAD request.
@@ -109,7 +108,6 @@ class ResponseParser:
         """
         head = self.head
         head.reset()
-        self._reason = b""
         # A fresh parser each time: the last one waits for the body that was cut off before it (0.5 µs).
         parser = httptools.HttpResponseParser(self)
         try:
@@ -120,28 +118,29 @@ class ResponseParser:
             # Behind the whole head of a 101 without Upgrade llhttp stops too; that is for the exchange to judge.
             if _reason(error) != _PAUSED:
                 raise BadResponse(_reason(error)) from None
-        if data.startswith(b"HTTP/1.1 "):
-            minor = 1
-        elif data.startswith(b"HTTP/1.0 "):
-            minor = 0
-        else:
-            raise BadResponse("BadStatusLine")
-        head.settle(parser.get_status_code(), self._reason, minor, is_head=is_head)
+        end = data.find(b"\r\n") + 2
+        line = data[:end]
+        known = _STATUS_LINES.get(line)
+        if known is None:
+            known = _read_status_line(line, parser.get_status_code())
+        status, minor, head.start = known
+        head.settle(status, minor, data[end:-2], is_head=is_head)
 
 
-def status_line(status: int, reason: bytes) -> bytes:
-    """The status line to send for an upstream's status and reason.
-
-    Controls in a reason are cut out with it: they could end the line early in a lenient client.
-    """
-    key = b"%d %b" % (status, reason)
-    line = _STATUS_LINES.get(key)
-    if line is None:
-        clean = reason if all(byte >= 0x20 and byte != 0x7F for byte in reason) else b""
-        line = b"HTTP/1.1 %d %b\r\n" % (status, clean)
-        if len(_STATUS_LINES) < _MAX_STATUS_LINES:
-            _STATUS_LINES[key] = line
-    return line
+def _read_status_line(line: bytes, status: int) -> tuple[int, int, bytes]:
+    if line.startswith(b"HTTP/1.1 "):
+        minor = 1
+    elif line.startswith(b"HTTP/1.0 "):
+        minor = 0
+    else:
+        raise BadResponse("BadStatusLine")
+    reason = line[13:-2]
+    # Controls in a reason are cut out with it: they could end the line early in a lenient client.
+    clean = reason if all(byte >= 0x20 and byte != 0x7F for byte in reason) else b""
+    known = (status, minor, b"HTTP/1.1 %d %b\r\n" % (status, clean))
+    if len(_STATUS_LINES) < _MAX_STATUS_LINES:
+        _STATUS_LINES[line] = known
+    return known
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from proxy.message import fields
 from proxy.message.errors import BadRequest
+from proxy.message.lines import cut_named, cut_spelled, values
 
 __all__ = ["CHUNKED", "NO_BODY", "RequestHead"]
 
@@ -17,27 +18,30 @@ _KINDS = fields.REQUEST_KINDS
 _HOST = fields.HOST
 _MAX_LENGTH_DIGITS: Final = 18
 """Digits of a Content-Length: a larger number fits no 64-bit signed integer of some peer behind us."""
+_OWN_OPTIONS: Final = (b"close", b"keep-alive", b"upgrade", b"te", b"host")
+"""Connection options that name no field to cut: ours to handle, or (Host) nobody's to take away."""
 _WITH_BODY: Final = (b"POST", b"PUT", b"PATCH")
 
 
 class RequestHead:
     """One object per client stream, reset for each request, so that the common path allocates nothing.
 
-    ``pieces`` is flat: name, ``b": "``, value, ``b"\\r\\n"``, name, … in the order of arrival, without the fields that
-    concern this hop only. ``special`` holds those, by kind; repeated ones are joined by a comma, which makes a
-    repeated Host or Content-Length fail its own grammar.
+    ``lines`` are the header lines to pass on, in the order of arrival: Host, and all that do not concern this hop only.
+    ``special`` holds the fields that mean something to a proxy, by kind; repeated ones are joined by a comma, which
+    makes a repeated Host or Content-Length fail its own grammar.
     """
 
     __slots__ = (
         "allow_underscores",
         "content_length",
+        "dropped",
         "expects_continue",
         "host",
         "keep_alive",
+        "lines",
         "method",
         "minor",
         "path",
-        "pieces",
         "query",
         "special",
         "target",
@@ -58,7 +62,9 @@ class RequestHead:
         """With its question mark, or empty."""
         self.host = b""
         """As the client wrote it; empty where HTTP/1.0 gave none."""
-        self.pieces: list[bytes] = []
+        self.lines = b""
+        self.dropped: list[bytes] = []
+        """The names, as spelled, of lines that are not passed on; one per line."""
         self.special: dict[int, bytes] = {}
         self.content_length = NO_BODY
         self.keep_alive = True
@@ -68,7 +74,7 @@ class RequestHead:
 
     def reset(self) -> None:
         """Forget the last request."""
-        self.pieces.clear()
+        self.dropped.clear()
         self.special.clear()
         self.content_length = NO_BODY
         self.keep_alive = True
@@ -80,39 +86,46 @@ class RequestHead:
         kind = _KINDS.get(name)
         if kind is None:
             kind = fields.request_kind(name)
-        if not kind:
-            self.pieces += (name, b": ", value, b"\r\n")
-        elif kind == fields.UNDERSCORED:
-            if self.allow_underscores:
-                self.pieces += (name, b": ", value, b"\r\n")
+        if kind:
+            self._add_special(kind, name, value)
+
+    def _add_special(self, kind: int, name: bytes, value: bytes) -> None:
+        if kind == fields.UNDERSCORED:
+            if not self.allow_underscores:
+                self.dropped.append(name)
         elif kind == fields.FORWARDED_OTHER:
-            if self.trusted:
-                self.pieces += (name, b": ", value, b"\r\n")
-        elif kind != fields.DROPPED:
+            if not self.trusted:
+                self.dropped.append(name)
+        elif kind == fields.DROPPED:
+            self.dropped.append(name)
+        else:
             special = self.special
             special[kind] = value if kind not in special else special[kind] + b", " + value
+            if kind != _HOST:
+                self.dropped.append(name)
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a forwarded field; ``name`` in lower case."""
-        pieces = self.pieces
-        for index in range(0, len(pieces), 4):
-            if pieces[index].lower() == name:
-                return pieces[index + 2]
-        return None
+        return next(values(self.lines, name), None)
 
     def cookie(self, name: bytes) -> bytes | None:
         """The value of a cookie (RFC 6265 section 4.2)."""
-        pieces = self.pieces
-        for index in range(0, len(pieces), 4):
-            if pieces[index].lower() == b"cookie":
-                for pair in pieces[index + 2].split(b";"):
-                    key, separator, value = pair.strip(b" \t").partition(b"=")
-                    if separator and key == name:
-                        return value
+        for line in values(self.lines, b"cookie"):
+            for pair in line.split(b";"):
+                key, separator, value = pair.strip(b" \t").partition(b"=")
+                if separator and key == name:
+                    return value
         return None
 
-    def settle(self, method: bytes, minor: int) -> None:
+    def replace_host(self, host: bytes) -> None:
+        """Name another host than the client's Host line did."""
+        self.host = host
+        self.lines = b"Host: %b\r\n" % host + cut_named(self.lines, (b"host",))
+
+    def settle(self, method: bytes, minor: int, lines: bytes) -> None:
         """Draw the conclusions once all fields are in: framing, persistence, expectations.
+
+        ``lines`` are all header lines as they came; those that must not pass are cut out here.
 
         Raises:
             BadRequest: where RFC 9110 or 9112 leaves doubt about where this message ends or whom it is for.
@@ -122,7 +135,9 @@ class RequestHead:
         special = self.special
         if minor == 1 and len(special) == 1 and _HOST in special:
             self.host = special[_HOST]
+            self.lines = cut_spelled(lines, self.dropped) if self.dropped else lines
             return
+        self.lines = cut_spelled(lines, self.dropped)
         self._settle_rest(special)
 
     def _settle_rest(self, special: dict[int, bytes]) -> None:
@@ -136,7 +151,7 @@ class RequestHead:
         connection = special.get(fields.CONNECTION)
         if connection is None:
             self.keep_alive = self.minor == 1
-        else:
+        elif connection.lower() != b"keep-alive":
             self._settle_connection(fields.list_members(connection))
         expect = special.get(fields.EXPECT)
         if expect is not None and self.minor == 1:
@@ -146,7 +161,7 @@ class RequestHead:
         te = special.get(fields.TE)
         if te is not None and not self.upgrade and fields.is_list_member(te, b"trailers"):
             # TE concerns one hop only, and Connection must say so (RFC 9110 section 10.1.4).
-            self.pieces += (b"TE", b": ", b"trailers", b"\r\nConnection: TE\r\n")
+            self.lines += b"TE: trailers\r\nConnection: TE\r\n"
 
     def _settle_framing(self, special: dict[int, bytes]) -> None:
         # 1. Transfer-Encoding: only a single "chunked"; never with Content-Length; never in HTTP/1.0
@@ -182,15 +197,7 @@ class RequestHead:
             # Only WebSocket over a bodiless GET (RFC 6455 section 4.1). h2c and others would open a tunnel that
             # carries requests past every rule.
             self.upgrade = protocols == [b"websocket"] and self.method == b"GET" and self.content_length == NO_BODY
-        named = [name for name in options if name not in (b"close", b"keep-alive", b"upgrade", b"te")]
+        named = [name for name in options if name not in _OWN_OPTIONS]
         if named:
-            self._remove(frozenset(named))
-
-    def _remove(self, names: frozenset[bytes]) -> None:
-        """Drop the fields that Connection names: they concern this hop only (RFC 9110 section 7.6.1)."""
-        pieces = self.pieces
-        kept: list[bytes] = []
-        for index in range(0, len(pieces), 4):
-            if pieces[index].lower() not in names:
-                kept += pieces[index : index + 4]
-        self.pieces = kept
+            # They concern this hop only (RFC 9110 section 7.6.1).
+            self.lines = cut_named(self.lines, frozenset(named))

@@ -6,6 +6,7 @@ from typing import Final
 
 from proxy.message import fields
 from proxy.message.errors import BadResponse
+from proxy.message.lines import cut_named, cut_spelled
 from proxy.message.request import CHUNKED, NO_BODY
 
 __all__ = ["UNTIL_CLOSE", "ResponseHead"]
@@ -14,7 +15,10 @@ UNTIL_CLOSE: Final = -2
 """``content_length`` of a body that ends when the upstream closes (RFC 9112 section 6.3, rule 8)."""
 
 _KINDS = fields.RESPONSE_KINDS
+_LENGTH: Final = fields.CONTENT_LENGTH
 _MAX_LENGTH_DIGITS: Final = 18
+_OWN_OPTIONS: Final = (b"close", b"keep-alive", b"upgrade", b"content-length")
+"""Connection options that name no field to cut."""
 
 
 class ResponseHead:
@@ -22,36 +26,35 @@ class ResponseHead:
 
     __slots__ = (
         "content_length",
-        "declared_length",
+        "dropped",
         "has_date",
         "has_server",
         "keep_alive",
+        "lines",
         "minor",
-        "pieces",
-        "reason",
         "special",
+        "start",
         "status",
     )
 
     def __init__(self) -> None:
         self.status = 0
-        self.reason = b""
+        self.start = b""
+        """The status line to send, with its line end."""
         self.minor = 1
-        self.pieces: list[bytes] = []
+        self.lines = b""
+        self.dropped: list[bytes] = []
         self.special: dict[int, bytes] = {}
         self.content_length = NO_BODY
         """How the body is framed on the wire that it comes from."""
-        self.declared_length: bytes | None = None
-        """The Content-Length field to pass on, also where no body follows (HEAD, 304)."""
         self.keep_alive = True
         self.has_server = False
         self.has_date = False
 
     def reset(self) -> None:
         """Forget the last response."""
-        self.pieces = []
+        self.dropped.clear()
         self.special.clear()
-        self.declared_length = None
         self.keep_alive = True
         self.has_server = False
         self.has_date = False
@@ -62,39 +65,46 @@ class ResponseHead:
         if kind is None:
             kind = fields.response_kind(name)
         if not kind:
-            self.pieces += (name, b": ", value, b"\r\n")
-        elif kind == fields.SERVER:
+            return
+        if kind == fields.SERVER:
             self.has_server = True
-            self.pieces += (name, b": ", value, b"\r\n")
         elif kind == fields.DATE:
             self.has_date = True
-            self.pieces += (name, b": ", value, b"\r\n")
-        elif kind != fields.DROPPED:
+        else:
+            if kind != _LENGTH:
+                self.dropped.append(name)
+                if kind == fields.DROPPED:
+                    return
             special = self.special
             special[kind] = value if kind not in special else special[kind] + b", " + value
 
-    def settle(self, status: int, reason: bytes, minor: int, *, is_head: bool) -> None:
+    def settle(self, status: int, minor: int, lines: bytes, *, is_head: bool) -> None:
         """Draw the conclusions once all fields are in (RFC 9112 section 6.3).
+
+        ``lines`` are all header lines as they came; those that must not pass are cut out here.
 
         Raises:
             BadResponse: where the end of the body is in doubt.
         """
         self.status = status
-        self.reason = reason
         self.minor = minor
         special = self.special
+        if self.dropped:
+            lines = cut_spelled(lines, self.dropped)
+        self.lines = lines
         coding = special.get(fields.TRANSFER_ENCODING)
         length = special.get(fields.CONTENT_LENGTH)
         connection = special.get(fields.CONNECTION)
-        if connection is not None:
+        if connection is not None and connection != b"keep-alive":
             options = fields.list_members(connection)
             if b"close" in options:
                 self.keep_alive = False
             elif minor == 0:
                 self.keep_alive = b"keep-alive" in options
-            if len(options) > 1 or options not in ([b"close"], [b"keep-alive"]):
-                self._remove(frozenset(options))
-        elif minor == 0:
+            named = [name for name in options if name not in _OWN_OPTIONS]
+            if named:
+                self.lines = cut_named(lines, frozenset(named))
+        elif minor == 0 and connection is None:
             self.keep_alive = False
 
         # 1. No body follows whatever the fields say. 2. chunked. 3. Content-Length. 4. Until close.
@@ -110,24 +120,20 @@ class ResponseHead:
             if not digits.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
                 raise BadResponse("BadContentLength")
             self.content_length = int(digits)
-            self.declared_length = digits if digits[0] != 0x30 else b"%d" % self.content_length
+            if len(digits) != len(length) or (digits[0] == 0x30 and len(digits) > 1):
+                self._replace_length(b"Content-Length: %d\r\n" % self.content_length)
         else:
             self.content_length = UNTIL_CLOSE
         if bodiless:
             if status < 100:
                 raise BadResponse("BadStatus")
             self.content_length = NO_BODY
-            if status == 204 or status < 200:
-                self.declared_length = None
+            if length is not None and (status == 204 or status < 200):
+                self._replace_length(b"")
+
+    def _replace_length(self, line: bytes) -> None:
+        self.lines = cut_named(self.lines, (b"content-length",)) + line
 
     def upgrade_protocol(self) -> bytes:
         """The protocol a 101 response switches to, lower case; empty where it names none."""
         return self.special.get(fields.UPGRADE, b"").strip(b" \t").lower()
-
-    def _remove(self, names: frozenset[bytes]) -> None:
-        pieces = self.pieces
-        kept: list[bytes] = []
-        for index in range(0, len(pieces), 4):
-            if pieces[index].lower() not in names:
-                kept += pieces[index : index + 4]
-        self.pieces = kept

@@ -58,24 +58,24 @@ def test_framing_is_written_anew(method: bytes, lines: list[bytes], tail: bytes)
 
 
 @pytest.mark.parametrize(
-    ("lines", "minor", "chunked", "close", "expected"),
+    ("lines", "minor", "chunked", "close", "length", "expected"),
     [
-        ([b"Content-Length: 5"], 1, False, False, b"Content-Length: 5\r\n\r\n"),
-        ([b"Content-Length: 5"], 1, False, True, b"Content-Length: 5\r\nConnection: close\r\n\r\n"),
-        ([b"Content-Length: 5"], 0, False, False, b"Content-Length: 5\r\nConnection: keep-alive\r\n\r\n"),
-        ([b"Content-Length: 5"], 0, False, True, b"Content-Length: 5\r\nConnection: close\r\n\r\n"),
-        ([b"Transfer-Encoding: chunked"], 1, True, False, b"Transfer-Encoding: chunked\r\n\r\n"),
-        ([], 1, True, False, b"Transfer-Encoding: chunked\r\n\r\n"),
-        ([], 0, False, True, b"Connection: close\r\n\r\n"),
+        ([b"Content-Length: 5"], 1, False, False, b"Content-Length: 5\r\n", b"\r\n"),
+        ([b"Content-Length: 5"], 1, False, True, b"Content-Length: 5\r\n", b"Connection: close\r\n\r\n"),
+        ([b"Content-Length: 5"], 0, False, False, b"Content-Length: 5\r\n", b"Connection: keep-alive\r\n\r\n"),
+        ([b"Content-Length: 5"], 0, False, True, b"Content-Length: 5\r\n", b"Connection: close\r\n\r\n"),
+        ([b"Transfer-Encoding: chunked"], 1, True, False, b"", b"Transfer-Encoding: chunked\r\n\r\n"),
+        ([], 1, True, False, b"", b"Transfer-Encoding: chunked\r\n\r\n"),
+        ([], 0, False, True, b"", b"Connection: close\r\n\r\n"),
     ],
 )
 def test_a_response_is_framed_for_its_client(
-    lines: list[bytes], minor: int, chunked: bool, close: bool, expected: bytes
+    lines: list[bytes], minor: int, chunked: bool, close: bool, length: bytes, expected: bytes
 ) -> None:
     """HTTP/1.0 clients read no chunks, and are told when the connection stays."""
     head = response(b"X: 1", *lines)
     encoded = encode_response(head, OWN, b"", minor=minor, chunked=chunked, close=close)
-    assert encoded == b"HTTP/1.1 200 OK\r\nX: 1\r\n" + OWN + expected
+    assert encoded == b"HTTP/1.1 200 OK\r\nX: 1\r\n" + length + OWN + expected
 
 
 def test_informational_and_switching_heads() -> None:
