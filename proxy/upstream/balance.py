@@ -11,10 +11,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from math import exp
 from random import Random
+from time import monotonic
 from typing import Final
 
-from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.endpoint import EWMA_DECAY, EndpointState
 
 __all__ = ["Chooser", "HashRing", "least_requests", "random_two", "round_robin", "smallest_latency"]
 
@@ -49,15 +51,19 @@ def random_two(endpoints: Sequence[EndpointState], turn: int, random: Random) ->
 
 
 def smallest_latency(endpoints: Sequence[EndpointState], turn: int, random: Random) -> EndpointState:
-    """Of two picked at random the one with the smaller latency × load ("peak EWMA"); unmeasured ones by load alone."""
+    """Of two picked at random the one with the smaller latency × load ("peak EWMA"); unmeasured ones by load alone.
+
+    A measurement counts for less the older it is: an endpoint that was slow once is asked again some time.
+    """
     first, second = _two(endpoints, random)
     if not first.latency_at or not second.latency_at:
         return first if first.active <= second.active else second
-    return first if _cost(first) <= _cost(second) else second
+    now = monotonic()
+    return first if _cost(first, now) <= _cost(second, now) else second
 
 
-def _cost(endpoint: EndpointState) -> float:
-    return endpoint.latency * (endpoint.active + 1)
+def _cost(endpoint: EndpointState, now: float) -> float:
+    return endpoint.latency * exp((endpoint.latency_at - now) / EWMA_DECAY) * (endpoint.active + 1)
 
 
 def _two(endpoints: Sequence[EndpointState], random: Random) -> tuple[EndpointState, EndpointState]:

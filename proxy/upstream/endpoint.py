@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from proxy.upstream.connection import UpstreamConnection
 
-__all__ = ["SLOW_RETURN", "EndpointState"]
+__all__ = ["EJECTION_BASE", "EJECTION_MAX", "EWMA_DECAY", "SLOW_RETURN", "EndpointState"]
 
 EJECTION_BASE: Final = 5.0
 """Seconds out after the first failure (HAProxy's ``inter`` is 2, Envoy's base ejection 30)."""
 EJECTION_MAX: Final = 60.0
 SLOW_RETURN: Final = 10.0
 """Seconds over which a returning endpoint gets its share back (HAProxy ``slowstart``)."""
-_EWMA_DECAY: Final = 10.0
+EWMA_DECAY: Final = 10.0
 """Seconds, as ingress-nginx's ``ewma``."""
 
 
@@ -128,6 +128,6 @@ class EndpointState:
 
     def observe(self, seconds: float, now: float) -> None:
         """Take a response time into the average; used by method ``ewma`` only."""
-        weight = exp(-(now - self.latency_at) / _EWMA_DECAY) if self.latency_at else 0.0
+        weight = exp(-(now - self.latency_at) / EWMA_DECAY) if self.latency_at else 0.0
         self.latency = self.latency * weight + seconds * (1.0 - weight)
         self.latency_at = now
