@@ -60,6 +60,8 @@ _BY_WRITES: Final = 4
 
 DISCARD_LIMIT: Final = 64 * 1024
 """Bytes of an unwanted body that are read for the sake of the connection; with more to come it is closed."""
+FRESH_TIME: Final = 1.0
+"""Seconds that a new connection has for the beginning of its first request when the worker drains."""
 LINGER_TIME: Final = 5.0
 """Seconds, as nginx ``lingering_timeout``."""
 _REQUESTS_PER_TURN: Final = 32
@@ -464,7 +466,7 @@ class Http1Connection(asyncio.Protocol):
         if phase == WAIT_PHASE:
             if not (self._close or self._connections.closing):
                 self._next_request()
-            elif self._paused:
+            elif self._paused or self._held:
                 # There are requests behind this one that will not be served; they must not reset its response away.
                 self._linger()
             else:
@@ -562,20 +564,20 @@ class Http1Connection(asyncio.Protocol):
         if self._buffer:
             if waited > settings.header_timeout:
                 self._refuse(local_response(408, error="HeaderTimeout", close=True))
-        elif self._is_stuck(now):
-            self.transport.abort()
-        elif not self._unsent:
+        elif self.transport.get_write_buffer_size():
+            if self._is_stuck(now):
+                self.transport.abort()
+        else:
             # Before the first request the client owes one; after it, it may be idle.
             fresh = not self.head.method
             if waited > (settings.header_timeout if fresh else settings.keepalive_timeout):
                 self._end()
 
-    def close_if_idle(self) -> bool:
-        """End a connection that waits for a request; true if it did."""
-        if self._phase == HEAD_PHASE and not self._buffer and not self._held:
+    def close_if_idle(self, now: float) -> None:
+        """End a connection that waits for a request. One without any so far may be on its way through the network."""
+        is_old = bool(self.head.method) or now - self._since > FRESH_TIME
+        if is_old and self._phase == HEAD_PHASE and not self._buffer and not self._held:
             self._end()
-            return True
-        return False
 
     def kill(self) -> None:
         """End it whatever it does; true work is lost."""

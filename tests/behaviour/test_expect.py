@@ -51,10 +51,12 @@ async def test_a_client_that_does_not_wait_gets_no_hundred_continue() -> None:
     """Where body bytes are already there, the 100 would be noise; the request goes through all the same."""
     async with raw_backend(fixed(OK)) as backend, running_proxy(one_route([backend.port])) as proxy:
         client = await proxy.connect()
-        client.send(HEAD + b"Content-Length: 3\r\n\r\nabc")
+        client.send(HEAD + b"Content-Length: 6\r\n\r\nabc")
+        assert await silent(client)
+        client.send(b"def")
         assert (await client.read_head()).startswith(b"HTTP/1.1 200 ")
         client.close()
-    assert backend.bodies == [b"abc"]
+    assert backend.bodies == [b"abcdef"]
 
 
 @pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x", b"100-continue=1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from time import monotonic
 
 import pytest
@@ -131,10 +132,14 @@ async def test_a_connection_without_a_first_request_ends_sooner() -> None:
         halfway.close()
 
 
-async def test_a_slow_but_steady_reader_gets_the_end_of_its_response() -> None:
-    """After ``write_timeout`` a client that still takes bytes keeps its connection; one that takes none loses it."""
-    settings = Settings(write_timeout=10.0, body_min_rate=100)
-    size = 5 * 1024 * 1024
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+@pytest.mark.parametrize("size", [300 * 1024, 5 * 1024 * 1024])
+async def test_a_slow_but_steady_reader_gets_the_end_of_its_response(size: int, connection: str) -> None:
+    """After ``write_timeout`` a client that still takes bytes keeps its connection; one that takes none loses it.
+
+    The smaller response is over for the backend while the client still reads, the larger one is not.
+    """
+    settings = Settings(access_log="off", write_timeout=10.0, body_min_rate=100)
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
     async with (
         raw_backend(fixed(response)) as backend,
@@ -142,19 +147,24 @@ async def test_a_slow_but_steady_reader_gets_the_end_of_its_response() -> None:
     ):
         loop = asyncio.get_running_loop()
         client = await slow_client(proxy.port)
-        await loop.sock_sendall(client, get("/", "Connection: close"))
+        await asyncio.sleep(0.02)
+        (member,) = proxy.worker.connections._members
+        if size < 1024 * 1024:
+            handle = member.transport.get_extra_info("socket")
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+        await loop.sock_sendall(client, get("/", f"Connection: {connection}"))
         await asyncio.sleep(0.2)
+        assert member._exchange.running == (size > 1024 * 1024)
         start = monotonic()
-        for step in range(6):
-            # Each 5 seconds of the proxy's clock the client takes some 64 KiB.
+        for step in range(5):
+            # Each 5 seconds of the proxy's clock the client takes a little.
             proxy.worker.connections.check(start + 5 * step)
-            left = [member.transport.get_write_buffer_size() for member in proxy.worker.connections._members]
-            assert left
-            assert left[0] > 64 * 1024
-            for _ in range(16):
+            assert len(proxy.worker.connections) == 1
+            assert member.transport.get_write_buffer_size() > 0
+            for _ in range(8):
                 await within(loop.sock_recv(client, 4096))
             await asyncio.sleep(0.02)
-        for step in range(6, 12):
+        for step in range(5, 12):
             proxy.worker.connections.check(start + 5 * step)
         await asyncio.sleep(0.02)
         assert len(proxy.worker.connections) == 0

@@ -100,6 +100,7 @@ async def test_local_answers_to_a_long_pipeline_leave_turns_to_others() -> None:
         greedy.send(cheap * 2000)
         modest.send(get("/2"))
         assert (await read_reply(modest)).body == b"/2 "
+        assert 0 < proxy.worker.telemetry.unrouted < 2000
         for _ in range(2000):
             assert (await read_reply(greedy)).status == 404
         greedy.close()

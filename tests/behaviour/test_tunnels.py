@@ -312,19 +312,26 @@ async def test_the_end_of_an_old_tunnel_is_not_cut_off() -> None:
     assert received >= size
 
 
-async def test_a_tunnel_ends_from_the_client_with_all_its_bytes() -> None:
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_tunnel_ends_from_the_client_with_all_its_bytes(secure: bool) -> None:
     """A client that sends megabytes and goes is heard to the end by a backend that reads slowly and late."""
     size = 8 * 1024 * 1024
+    context = None
+    if secure:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
 
     async def script(conversation: Conversation, backend: Backend) -> None:
         received = 0
+        await asyncio.sleep(0.1)
         while data := await conversation.reader.read(1 << 18):
             received += len(data)
             await asyncio.sleep(0.001)
         backend.bodies.append(b"%d" % received)
 
     async with raw_backend(tunnel(script)) as backend, running_proxy(one_route([backend.port])) as proxy:
-        client = await proxy.connect()
+        client = await proxy.connect(tls_context=context, server_hostname=HOST if secure else None)
         client.send(UPGRADE)
         assert (await read_reply(client)).status == 101
         client.send(bytes(size))
