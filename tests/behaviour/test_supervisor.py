@@ -127,7 +127,7 @@ async def test_a_published_table_reaches_every_worker() -> None:
         assert (await parts.get())[1] == 2
 
 
-async def test_a_killed_worker_is_back_within_a_second_with_the_newest_table() -> None:
+async def test_a_killed_worker_is_replaced_at_once_and_gets_the_newest_table() -> None:
     """The successor starts from the whole table, whatever the generation is by then."""
     async with running() as parts:
         parts.publisher.publish(Table(clusters={"a": Cluster()}))
@@ -138,7 +138,7 @@ async def test_a_killed_worker_is_back_within_a_second_with_the_newest_table() -
         assert old is not None
         os.kill(old, signal.SIGKILL)
         await parts.until(lambda: worker.pid not in (old, None) and worker.generation == 2)
-        assert time.monotonic() - killed_at < 1.0
+        assert worker.started_at - killed_at < 0.4
         assert worker.restarts == 1
         assert parts.listener.ends == [0]
 
@@ -234,12 +234,17 @@ async def test_a_worker_that_does_not_end_can_be_killed() -> None:
 
 async def test_no_worker_outlives_a_supervisor_that_fails() -> None:
     """When the control process comes down with an error, its children do too."""
-    pids = []
+    pids: list[int] = []
     with pytest.raises(ExceptionGroup) as caught:
-        async with running(2) as parts:
-            pids = [worker.pid for worker in parts.workers]
+        async with running(2, "stubborn") as parts:
+            pids = [worker.pid for worker in parts.workers if worker.pid]
             raise RuntimeError("defect")
     assert caught.group_contains(RuntimeError, match="defect")
-    async with asyncio.timeout(2):
-        while any(alive(pid) for pid in pids if pid):
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(2):
+            while any(alive(pid) for pid in pids):
+                await asyncio.sleep(0.01)
+    finally:
+        for pid in pids:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)

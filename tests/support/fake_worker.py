@@ -4,7 +4,7 @@ Started like the real one. Its mood is the environment variable ``FAKE_WORKER``,
 
 * ``dies``: ends at once, without a word
 * ``mute``: acknowledges tables but never answers a question
-* ``stubborn``: does not end when told to
+* ``stubborn``: does not end when told to, nor with the control process
 * ``slow-drain``: takes half a second to drain, and cuts 2
 * ``nonsense``: sends what is no message
 
@@ -62,7 +62,8 @@ class FakeWorker:
         while data := await reader.read(65536):
             for message in decoder.feed(data):
                 await self.obey(message)
-        self.ended.set()
+        if "stubborn" not in self.mood:
+            self.ended.set()
 
     async def obey(self, message: Down) -> None:
         if isinstance(message, Delta):
