@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 MANIFESTS = HERE / "quickstart"
 BACKENDS = {"foo": 9101, "bar": 9102}
 HTTP_PORT, HTTPS_PORT, ADMIN_PORT = 8080, 8443, 10254
+PORTS = ", ".join(str(port) for port in (*BACKENDS.values(), HTTP_PORT, HTTPS_PORT, ADMIN_PORT))
 START_LIMIT = 20.0
 END_LIMIT = 15.0
 """Seconds."""
@@ -89,7 +90,7 @@ class Demo:
             while not self._ended.is_set():
                 await asyncio.sleep(0.05)
                 if process.returncode is not None:
-                    raise DemoError(f"{name} did not start")
+                    raise DemoError(f"{name} did not start; ports {PORTS} must be free")
                 if asyncio.get_running_loop().time() > deadline:
                     raise DemoError(f"{name} did not answer within {START_LIMIT:g} seconds")
                 try:
