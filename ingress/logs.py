@@ -53,7 +53,9 @@ def is_text(log_format: LogFormat, stream: TextIO) -> bool:
 
 def _rendering(text: bool, out: TextIO) -> list[Any]:
     if text:
-        return [structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="time", pad_event_to=0, sort_keys=False)]
+        return [
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="time", pad_event_to=0, sort_keys=False)
+        ]
     return [
         structlog.processors.dict_tracebacks,
         structlog.processors.EventRenamer("message"),
