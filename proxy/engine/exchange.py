@@ -367,11 +367,10 @@ class Exchange:
             if head.content_length == CHUNKED:
                 connection.write(encode_last_chunk(self.request_trailers))
             connection.request_sent = True
-        else:
-            if head.expects_continue and not self.request_bytes:
-                downstream.send_continue()
-            if not self.upstream_blocked_at:
-                downstream.resume_body()
+        elif head.expects_continue and not self.request_bytes:
+            downstream.send_continue()
+        if not self.upstream_blocked_at:
+            downstream.resume_body()
         if self.kept_bytes > REPLAY_LIMIT:
             self._forget_body()
 

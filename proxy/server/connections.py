@@ -68,17 +68,17 @@ class Connections:
         for connection in tuple(self._members):
             connection.check(now)
 
-    def close_idle(self) -> None:
-        """End every connection that waits for a request."""
+    def close_idle(self, now: float) -> None:
+        """End every connection that waits for a request; one that is still new has some time to send its first."""
         for connection in tuple(self._members):
-            connection.close_if_idle()
+            connection.close_if_idle(now)
 
     def kill_all(self) -> int:
-        """End what is left; returns how many there were."""
-        left = len(self._members)
+        """End what is left; returns how many were at work."""
+        busy = sum(connection.is_busy for connection in self._members)
         for connection in tuple(self._members):
             connection.kill()
-        return left
+        return busy
 
     def _effective_limit(self) -> int:
         wanted = self.runtime.state.settings.max_connections

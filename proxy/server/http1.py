@@ -573,6 +573,11 @@ class Http1Connection(asyncio.Protocol):
             if waited > (settings.header_timeout if fresh else settings.keepalive_timeout):
                 self._end()
 
+    @property
+    def is_busy(self) -> bool:
+        """Its client still waits for something."""
+        return self._phase < LINGER_PHASE
+
     def close_if_idle(self, now: float) -> None:
         """End a connection that waits for a request. One without any so far may be on its way through the network."""
         is_old = bool(self.head.method) or now - self._since > FRESH_TIME

@@ -57,20 +57,28 @@ class Listeners:
         self._servers.clear()
         for listener, context in self._tls:
             self._loop.remove_reader(listener.fileno())
-            self._accept_tls(listener, context)
+            while self._accept_tls(listener, context):
+                pass
             listener.close()
         self._tls.clear()
+
+    def cut_handshakes(self) -> int:
+        """Give up the handshakes under way; returns how many there were."""
+        for task in self._handshakes:
+            task.cancel()
+        return len(self._handshakes)
 
     @property
     def handshakes(self) -> int:
         """Connections that are still in their TLS handshake."""
         return len(self._handshakes)
 
-    def _accept_tls(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+    def _accept_tls(self, listener: socket.socket, context: ssl.SSLContext) -> bool:
+        """Take what is queued, up to a turn's share; true if there may be more."""
         for _ in range(_ACCEPTS_PER_TURN):
             accepted = _accept(listener)
             if accepted is None:
-                return
+                return False
             if not self._connections.has_room(len(self._handshakes)):
                 # A handshake only to say 503 would cost more than the request.
                 self._connections.runtime.telemetry.refused_limit += 1
@@ -79,6 +87,7 @@ class Listeners:
             task = self._loop.create_task(self._shake_hands(accepted, context))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
+        return True
 
     async def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
         runtime = self._connections.runtime

@@ -27,8 +27,7 @@ def main() -> int:
     # The terminal's Ctrl-C and hang-up are for the control process, which tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    uvloop.run(_serve(arguments))
-    return 0
+    return uvloop.run(_serve(arguments))
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -41,7 +40,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
+async def _serve(arguments: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     listens: list[Listen] = []
     for text in arguments.listen:
@@ -54,6 +53,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     await loop.create_connection(lambda: feed, sock=socket.socket(fileno=arguments.feed_fd))
     await feed.done.wait()
     await worker.close()
+    await feed.close()
+    return 1 if feed.failed else 0
 
 
 if __name__ == "__main__":

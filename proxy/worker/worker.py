@@ -112,11 +112,14 @@ class Worker:
         self.connections.closing = True
         deadline = monotonic() + timeout
         while True:
-            self.connections.close_idle()
+            # One turn of the event loop reads what the kernel holds already: a connection with a request is not idle.
+            await asyncio.sleep(0)
+            now = monotonic()
+            self.connections.close_idle(now)
             if not len(self.connections) and not self._listeners.handshakes:
                 return 0
-            if monotonic() >= deadline:
-                return self.connections.kill_all()
+            if now >= deadline:
+                return self.connections.kill_all() + self._listeners.cut_handshakes()
             await asyncio.sleep(_DRAIN_TICK)
 
     async def close(self) -> None:
@@ -125,6 +128,7 @@ class Worker:
         for timer in self._timers:
             timer.cancel()
         await self._listeners.stop()
+        self._listeners.cut_handshakes()
         self.connections.kill_all()
         await self._dialer.close()
         for cluster in self.runtime.state.clusters.values():
