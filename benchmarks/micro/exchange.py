@@ -62,7 +62,7 @@ async def main() -> None:
     endpoint = worker.runtime.state.clusters["c"].endpoints[0]
     upstream = UpstreamConnection(endpoint, 100)
     upstream.connection_made(Nowhere())  # type: ignore[arg-type]
-    endpoint.keep(upstream, 100)
+    endpoint.keep(upstream, 100, 0.0)
     client = Http1Connection(worker.connections)
     client.connection_made(Nowhere())  # type: ignore[arg-type]
 

@@ -22,8 +22,11 @@ class Downstream(Protocol):
     def send_informational(self, head: ResponseHead) -> None:
         """Pass a 1xx response on."""
 
-    def send_response(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
-        """A whole response at once, its body counted or absent; as ``end_response`` after it."""
+    def send_response(self, head: ResponseHead, body: bytes, close: bool, now: float) -> None:
+        """A whole response at once, its body counted or absent; as ``end_response`` after it.
+
+        Positional for speed: this runs once per request. ``now`` as of ``time.monotonic``.
+        """
 
     def begin_response(self, head: ResponseHead, *, close: bool) -> None:
         """The head of the response. ``close``: the connection serves nothing after it."""

@@ -398,15 +398,15 @@ class Exchange:
             head, close=not self.request_done or self.runtime.draining or not self.head.keep_alive
         )
 
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+    def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         """Head and (counted) body came together: the common case, in one step."""
         self._responded(head)
         self.response_bytes = len(body)
         close = not self.request_done or self.runtime.draining or not self.head.keep_alive
         self.upstream = None
         self._release_endpoint()
-        self._finish()
-        self.downstream.send_response(head, body, close=close)
+        self._finish(now)
+        self.downstream.send_response(head, body, close, now)
 
     def _responded(self, head: ResponseHead) -> None:
         self.status = head.status
@@ -581,15 +581,15 @@ class Exchange:
         if endpoint is not None:
             endpoint.active -= 1
 
-    def _finish(self) -> None:
-        """Account for the request; the exchange is free for the next one."""
+    def _finish(self, now: float = 0.0) -> None:
+        """Account for the request; the exchange is free for the next one. ``now``: where it is known already."""
         runtime = self.runtime
         runtime.active -= 1
         self.running = False
         cluster = self.cluster
         if cluster is not None and cluster.retry_tokens < RETRY_TOKENS_MAX:
             cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
-        record(self, monotonic())
+        record(self, now or monotonic())
         if self.unusual:
             if self.tunnel:
                 runtime.tunnels -= 1

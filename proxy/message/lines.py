@@ -21,9 +21,11 @@ def cut_spelled(lines: bytes, names: Sequence[bytes]) -> bytes:
         spelled = frozenset(names)
         return b"".join(line + b"\r\n" for line in lines.split(b"\r\n")[:-1] if line.partition(b":")[0] not in spelled)
     for name in names:
-        label = name + b":"
-        start = 0 if lines.startswith(label) else lines.find(b"\r\n" + label) + 2
-        lines = lines[:start] + lines[lines.find(b"\r\n", start) + 2 :]
+        start = lines.find(b"\r\n%b:" % name)
+        if start >= 0:
+            lines = lines[:start] + lines[lines.find(b"\r\n", start + 2) :]
+        else:  # found behind no line end: it is the first
+            lines = lines[lines.find(b"\r\n") + 2 :]
     return lines
 
 

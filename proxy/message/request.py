@@ -42,6 +42,7 @@ class RequestHead:
         "method",
         "minor",
         "path",
+        "plain",
         "query",
         "special",
         "target",
@@ -71,15 +72,19 @@ class RequestHead:
         self.expects_continue = False
         self.upgrade = False
         """The client asks for a WebSocket; no other protocol is passed on."""
+        self.plain = True
+        """Host is the only special field so far: nothing but ``special`` needs a reset."""
 
     def reset(self) -> None:
         """Forget the last request."""
-        self.dropped.clear()
         self.special.clear()
-        self.content_length = NO_BODY
-        self.keep_alive = True
-        self.expects_continue = False
-        self.upgrade = False
+        if not self.plain:
+            self.plain = True
+            self.dropped.clear()
+            self.content_length = NO_BODY
+            self.keep_alive = True
+            self.expects_continue = False
+            self.upgrade = False
 
     def add_field(self, name: bytes, value: bytes) -> None:
         """Take a header field in. ``name`` is a token, ``value`` without surrounding line ends."""
@@ -87,9 +92,13 @@ class RequestHead:
         if kind is None:
             kind = fields.request_kind(name)
         if kind:
-            self._add_special(kind, name, value)
+            if kind == _HOST and _HOST not in self.special:
+                self.special[_HOST] = value
+            else:
+                self._add_special(kind, name, value)
 
     def _add_special(self, kind: int, name: bytes, value: bytes) -> None:
+        self.plain = False
         if kind == fields.UNDERSCORED:
             if not self.allow_underscores:
                 self.dropped.append(name)
@@ -133,10 +142,11 @@ class RequestHead:
         self.method = method
         self.minor = minor
         special = self.special
-        if minor == 1 and len(special) == 1 and _HOST in special:
+        if self.plain and minor == 1 and _HOST in special:
             self.host = special[_HOST]
-            self.lines = cut_spelled(lines, self.dropped) if self.dropped else lines
+            self.lines = lines
             return
+        self.plain = False
         self.lines = cut_spelled(lines, self.dropped)
         self._settle_rest(special)
 

@@ -16,6 +16,14 @@ UNTIL_CLOSE: Final = -2
 
 _KINDS = fields.RESPONSE_KINDS
 _LENGTH: Final = fields.CONTENT_LENGTH
+_CODING: Final = fields.TRANSFER_ENCODING
+_CONNECTION: Final = fields.CONNECTION
+_PASSED: Final = frozenset({fields.CONTENT_LENGTH, fields.SERVER, fields.DATE})
+"""Fields that are looked at and passed on."""
+_COUNTED: Final = frozenset(
+    {200, 201, 202, 203, 206, 301, 302, 303, 307, 308, *range(400, 418), 422, 429, 500, 502, 503}
+)
+"""Common statuses with a body."""
 _MAX_LENGTH_DIGITS: Final = 18
 _OWN_OPTIONS: Final = (b"close", b"keep-alive", b"upgrade", b"content-length")
 """Connection options that name no field to cut."""
@@ -27,8 +35,6 @@ class ResponseHead:
     __slots__ = (
         "content_length",
         "dropped",
-        "has_date",
-        "has_server",
         "keep_alive",
         "lines",
         "minor",
@@ -48,35 +54,33 @@ class ResponseHead:
         self.content_length = NO_BODY
         """How the body is framed on the wire that it comes from."""
         self.keep_alive = True
-        self.has_server = False
-        self.has_date = False
+
+    @property
+    def has_server(self) -> bool:
+        """A Server field is among the lines."""
+        return fields.SERVER in self.special
+
+    @property
+    def has_date(self) -> bool:
+        """A Date field is among the lines."""
+        return fields.DATE in self.special
 
     def reset(self) -> None:
         """Forget the last response."""
         self.dropped.clear()
         self.special.clear()
         self.keep_alive = True
-        self.has_server = False
-        self.has_date = False
 
     def add_field(self, name: bytes, value: bytes) -> None:
         """Take a header field in."""
         kind = _KINDS.get(name)
         if kind is None:
             kind = fields.response_kind(name)
-        if not kind:
-            return
-        if kind == fields.SERVER:
-            self.has_server = True
-        elif kind == fields.DATE:
-            self.has_date = True
-        else:
-            if kind != _LENGTH:
-                self.dropped.append(name)
-                if kind == fields.DROPPED:
-                    return
+        if kind:
             special = self.special
             special[kind] = value if kind not in special else special[kind] + b", " + value
+            if kind not in _PASSED:
+                self.dropped.append(name)
 
     def settle(self, status: int, minor: int, lines: bytes, *, is_head: bool) -> None:
         """Draw the conclusions once all fields are in (RFC 9112 section 6.3).
@@ -92,9 +96,23 @@ class ResponseHead:
         if self.dropped:
             lines = cut_spelled(lines, self.dropped)
         self.lines = lines
-        coding = special.get(fields.TRANSFER_ENCODING)
-        length = special.get(fields.CONTENT_LENGTH)
-        connection = special.get(fields.CONNECTION)
+        coding = special.get(_CODING)
+        length = special.get(_LENGTH)
+        connection = special.get(_CONNECTION)
+        if (
+            length is not None
+            and coding is None
+            and (connection is None or connection == b"keep-alive")
+            and minor == 1
+            and status in _COUNTED
+            and not is_head
+            and length.isdigit()
+            and len(length) <= _MAX_LENGTH_DIGITS
+            and (length[0] != 0x30 or length == b"0")
+        ):
+            # The common case, by the rules below.
+            self.content_length = int(length)
+            return
         if connection is not None and connection != b"keep-alive":
             options = fields.list_members(connection)
             if b"close" in options:

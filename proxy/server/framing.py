@@ -7,7 +7,7 @@ from typing import Final
 from proxy.message.errors import BadRequest
 from proxy.table import Settings
 
-__all__ = ["check_head", "check_partial_head", "without_empty_lines"]
+__all__ = ["check_head", "check_partial_head", "small_head", "without_empty_lines"]
 
 _MAX_EMPTY_LINES: Final = 2
 """Before a request line (RFC 9112 section 2.2 asks for tolerance of one)."""
@@ -42,6 +42,11 @@ def check_partial_head(data: bytes, seen: int, settings: Settings) -> None:
             raise BadRequest("HeadersTooLarge", 431)
     if data and not data.startswith(b"\r") and not 0x41 <= data[0] <= 0x5A:
         raise BadRequest("BadRequestLine")
+
+
+def small_head(settings: Settings) -> int:
+    """Bytes of a head up to which it cannot be over any limit; a field has at least four."""
+    return min(settings.max_request_line, settings.max_header_bytes, 4 * settings.max_header_fields)
 
 
 def check_head(head: bytes, size: int, settings: Settings) -> None:

@@ -34,11 +34,12 @@ from proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from proxy.http1.encode import CONTINUE, encode_informational, encode_response, encode_switch
 from proxy.http1.reader import HEAD_END, RequestParser
 from proxy.message.errors import BadRequest, MessageError
+from proxy.message.fields import DATE, SERVER
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import LocalResponse, local_response, render
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
-from proxy.server.framing import check_head, check_partial_head, without_empty_lines
+from proxy.server.framing import check_head, check_partial_head, small_head, without_empty_lines
 
 if TYPE_CHECKING:
     from proxy.server.connections import Connections
@@ -94,6 +95,7 @@ class Http1Connection(asyncio.Protocol):
         "_pumping",
         "_runtime",
         "_since",
+        "_small_head",
         "_unsent",
         "_unsent_at",
         "_write_blocked",
@@ -141,6 +143,7 @@ class Http1Connection(asyncio.Protocol):
         self.facts: ClientFacts = self._connections.client_facts(self.transport)
         self.head.allow_underscores = self._runtime.state.settings.allow_underscores
         self.head.trusted = self.facts.trusted
+        self._small_head = small_head(self._runtime.state.settings)
         self._since = monotonic()
         self._accepted = self._connections.add(self)
         if not self._accepted:
@@ -257,7 +260,8 @@ class Http1Connection(asyncio.Protocol):
             else:
                 whole = data[:end]
                 self._held = data[end:]
-            check_head(whole, end, self._runtime.state.settings)
+            if end > self._small_head:
+                check_head(whole, end, self._runtime.state.settings)
             self._parser.parse(whole)
             length = self.head.content_length
             if length == NO_BODY:
@@ -340,13 +344,30 @@ class Http1Connection(asyncio.Protocol):
     def send_informational(self, head: ResponseHead) -> None:
         self.transport.write(encode_informational(head))
 
-    def send_response(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
-        self._close = close
-        if head.has_server and head.has_date:
+    def send_response(self, head: ResponseHead, body: bytes, close: bool, now: float) -> None:
+        special = head.special
+        if SERVER in special and DATE in special:
             own = b""
         else:
-            own = self._runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
-        self.transport.write(encode_response(head, own, body, minor=self.head.minor, chunked=False, close=close))
+            own = self._runtime.own_fields(has_server=SERVER in special, has_date=DATE in special)
+        minor = self.head.minor
+        if close or minor == 0:
+            self.transport.write(encode_response(head, own, body, minor=minor, chunked=False, close=close))
+        else:
+            self.transport.write(b"".join((head.start, head.lines, own, b"\r\n", body)))
+            if (
+                self._phase == WAIT_PHASE
+                and not self._held
+                and not self._paused
+                and not self._write_blocked
+                and not self._client_eof
+                and not self._connections.closing
+            ):
+                # The common case of what follows.
+                self._phase = HEAD_PHASE
+                self._since = now
+                return
+        self._close = close
         self._response_over()
 
     def begin_response(self, head: ResponseHead, *, close: bool) -> None:

@@ -39,7 +39,18 @@ class RequestView(Protocol):
 class ClusterState:
     """Mutable: a delta replaces its endpoints between two requests. Counters and turn survive that."""
 
-    __slots__ = ("_chooser", "_hash_key", "_random", "_ring", "_turn", "endpoints", "key", "measures", "retry_tokens")
+    __slots__ = (
+        "_chooser",
+        "_hash_key",
+        "_in_turn",
+        "_random",
+        "_ring",
+        "_turn",
+        "endpoints",
+        "key",
+        "measures",
+        "retry_tokens",
+    )
 
     def __init__(self, key: str, random: Random) -> None:
         self.key = key
@@ -51,6 +62,8 @@ class ClusterState:
         # Not 0: the workers and replicas together would all begin with the first endpoint.
         self._turn = random.randrange(1 << 16)
         self._chooser: Chooser = round_robin
+        self._in_turn = True
+        """The chooser is ``round_robin``: not worth a call."""
         self._hash_key: tuple[HashPart, ...] = ()
         self._ring: HashRing | None = None
 
@@ -81,7 +94,10 @@ class ClusterState:
         self._turn += 1
         ring = self._ring
         if ring is None:
-            choice = self._chooser(endpoints, self._turn, self._random)
+            if self._in_turn:
+                choice = endpoints[self._turn % len(endpoints)]
+            else:
+                choice = self._chooser(endpoints, self._turn, self._random)
             if not choice.suspect and not tried:
                 return choice
             left: Sequence[EndpointState] = [state for state in endpoints if state not in tried]
@@ -114,6 +130,7 @@ class ClusterState:
             self._ring = None
             self._hash_key = ()
             self._chooser = _CHOOSERS.get(balance.method, round_robin)
+        self._in_turn = self._chooser is round_robin
         self.measures = balance.method == "ewma"
 
     def _key_of(self, view: RequestView) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from proxy.http1.chunked import ChunkedDecoder
@@ -39,8 +40,8 @@ class Receiver(Protocol):
 
     def informational(self, head: ResponseHead) -> None: ...
 
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The whole response at once; the connection is free already."""
+    def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
+        """The whole response at once; the connection is free already. ``now`` as of ``time.monotonic``."""
 
     def response_head(self, head: ResponseHead) -> None: ...
 
@@ -288,11 +289,14 @@ class UpstreamConnection(asyncio.Protocol):
                     return
             if not data:
                 return
-        self._buffer = b""
+        if self._buffer:
+            self._buffer = b""
+        self._informational = 0
         length = head.content_length
         if length == len(data):
-            self._free(b"")
-            exchange.response_whole(head, data)
+            now = monotonic()
+            self._free(b"", now)
+            exchange.response_whole(head, data, now)
             return
         exchange.response_head(head)
         if self.exchange is not exchange:
@@ -363,12 +367,11 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         assert exchange is not None
         self._mode = _HEAD
-        self._free(surplus)
+        self._free(surplus, monotonic())
         exchange.response_end(trailers if trailers is not None else [])
 
-    def _free(self, surplus: bytes) -> None:
+    def _free(self, surplus: bytes, now: float) -> None:
         self.exchange = None
-        self._informational = 0
         self.served += 1
         if surplus or not self.head.keep_alive or not self.request_sent:
             self.close()
@@ -379,7 +382,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._paused:
                 # The client still has to take the end of this response; the next one is another's.
                 self.resume_reading()
-            self.endpoint.keep(self, self._keep_limit)
+            self.endpoint.keep(self, self._keep_limit, now)
 
     def _fail(self, reason: str) -> None:
         exchange = self.exchange

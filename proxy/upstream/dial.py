@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from proxy.upstream.connection import UpstreamConnection
@@ -72,7 +73,7 @@ class Dialer:
             elif dial.caller is not None:
                 self._failed(dial, "UpstreamClosed")
             elif connection.usable:
-                endpoint.keep(connection, self.keep_limit)
+                endpoint.keep(connection, self.keep_limit, monotonic())
 
     async def _connect(self, endpoint: EndpointState) -> UpstreamConnection:
         make: Callable[[], UpstreamConnection] = lambda: UpstreamConnection(endpoint, self.keep_limit)  # noqa: E731

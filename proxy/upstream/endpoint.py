@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from math import exp
 from random import Random
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -76,12 +75,12 @@ class EndpointState:
                 return connection
         return None
 
-    def keep(self, connection: UpstreamConnection, limit: int) -> None:
-        """Put a connection back, or close it where it cannot be of use."""
+    def keep(self, connection: UpstreamConnection, limit: int, now: float) -> None:
+        """Put a connection back, or close it where it cannot be of use. ``now`` as of ``time.monotonic``."""
         if self.retired or len(self.idle) >= limit:
             connection.close()
         else:
-            connection.idle_since = monotonic()
+            connection.idle_since = now
             self.idle.append(connection)
 
     def expire(self, before: float) -> None:

@@ -64,7 +64,7 @@ class Wires:
         self.endpoint.idle.clear()
         connection, wire = UpstreamConnection(self.endpoint, 100), Wire()
         connection.connection_made(wire)  # type: ignore[arg-type]  # as much of a transport as is used
-        self.endpoint.keep(connection, 100)
+        self.endpoint.keep(connection, 100, 0.0)
         return connection, wire
 
     def client(self) -> tuple[Http1Connection, Wire]:

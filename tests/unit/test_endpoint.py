@@ -26,7 +26,7 @@ def _endpoint() -> EndpointState:
 def _pool(endpoint: EndpointState, number: int, limit: int = 10) -> list[Any]:
     connections: list[Any] = [Connection() for _ in range(number)]
     for connection in connections:
-        endpoint.keep(connection, limit)
+        endpoint.keep(connection, limit, 0.0)
     return connections
 
 
