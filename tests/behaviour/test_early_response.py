@@ -60,6 +60,27 @@ async def test_an_early_response_arrives_while_the_client_still_sends(framing: b
     assert reply.fields["connection"] == "close"
 
 
+async def test_an_early_response_that_comes_in_parts_ends_its_connection() -> None:
+    """Where the head comes first and the body later, both before the request is whole, the rule is the same."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(NO[:-2])
+        await asyncio.sleep(0.05)
+        conversation.send(NO[-2:])
+        await asyncio.sleep(5)
+
+    async with raw_backend(script) as backend, running_proxy(one_route([backend.port])) as proxy:
+        client = await proxy.connect()
+        client.send(b"PUT / HTTP/1.1\r\nHost: foo.example.com\r\nContent-Length: 10\r\n\r\nabc")
+        reply = await read_reply(client)
+        assert await within(client.reader.read(), 2) == b""
+        client.close()
+        assert idle(proxy) == 0
+    assert (reply.status, reply.body) == (403, b"no")
+    assert reply.fields["connection"] == "close"
+
+
 async def test_an_early_response_does_not_pool_its_connection() -> None:
     """A backend that has not seen the whole request would take its rest for the next one."""
     async with raw_backend(early) as backend, running_proxy(one_route([backend.port])) as proxy:

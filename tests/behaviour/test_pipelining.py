@@ -129,6 +129,19 @@ async def test_requests_behind_the_last_one_do_not_reset_its_response_away() -> 
     assert len(backend.heads) == 5
 
 
+async def test_requests_behind_a_last_page_of_the_proxy_do_not_reset_it_away() -> None:
+    """The same where the last response is made here, before the requests behind it were even looked at."""
+    last = get("/1", "Connection: close", host="unknown.example.com")
+    async with running_proxy(one_route([])) as proxy:
+        for _ in range(20):
+            client = await proxy.connect()
+            client.send(last + get("/2") * 40_000)
+            await asyncio.sleep(0.02)
+            assert (await read_reply(client)).status == 404
+            assert await within(client.reader.read()) == b""
+            client.close()
+
+
 async def test_empty_lines_between_requests_are_tolerated() -> None:
     """A client that ends its body with a line end too much (RFC 9112 section 2.2) is served on."""
     async with raw_backend(echo) as backend, running_proxy(one_route([backend.port])) as proxy:

@@ -1,0 +1,336 @@
+"""Nothing waits for ever: each wait of a request has its limit, and its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+
+import pytest
+
+from proxy.table import Policy, Settings
+from tests.support.backend import Backend, Conversation, raw_backend
+from tests.support.clients import silent
+from tests.support.failing import OK, answers, client_of, endpoint_of, eventually, hangs, quiet, request, status
+from tests.support.proxy import RunningProxy, one_route, running_proxy
+
+
+async def _wait(proxy: RunningProxy, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await proxy.tick()
+
+
+async def test_a_client_that_says_nothing_is_closed_silently() -> None:
+    """From accept on the header timeout runs; there is no request to answer."""
+    async with running_proxy(one_route([], settings=Settings(header_timeout=0.2))) as proxy, client_of(proxy) as client:
+        await _wait(proxy, 0.1)
+        assert await silent(client, 0.01)
+        await _wait(proxy, 0.15)
+        assert await client.read_to_end() == b""
+        await quiet(proxy)
+
+
+async def test_half_a_head_is_answered_408() -> None:
+    """A head that does not end in time is refused, and the connection closed."""
+    async with running_proxy(one_route([], settings=Settings(header_timeout=0.2))) as proxy, client_of(proxy) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: ")
+        await _wait(proxy, 0.25)
+        answer = await client.read_to_end()
+        assert status(answer) == 408
+        assert b"\r\nConnection: close\r\n" in answer
+        client.close()
+        await quiet(proxy)
+
+
+async def test_dripping_a_head_wins_no_time() -> None:
+    """The limit counts from the first byte of the head, however steadily further ones come."""
+    async with running_proxy(one_route([], settings=Settings(header_timeout=0.3))) as proxy, client_of(proxy) as client:
+        client.send(b"GET / HTTP/1.1\r\n")
+        started = asyncio.get_running_loop().time()
+        for number in range(40):
+            client.send(b"X-%d: y\r\n" % number)
+            await _wait(proxy, 0.02)
+            if not await silent(client, 0.001):
+                break
+        assert 0.25 < asyncio.get_running_loop().time() - started < 0.6
+        client.close()
+        await quiet(proxy)
+
+
+async def test_the_second_head_has_its_own_time() -> None:
+    """Between requests the keep-alive timeout holds; from the first byte of the next one, the header timeout."""
+    settings = Settings(header_timeout=0.2, keepalive_timeout=0.6)
+    async with (
+        raw_backend(answers()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request())
+        await client.read_response()
+        await _wait(proxy, 0.3)
+        assert await silent(client, 0.01)
+        client.send(b"GET / HT")
+        await _wait(proxy, 0.25)
+        assert status(await client.read_to_end()) == 408
+
+
+async def test_an_idle_connection_is_closed_after_the_keep_alive_time() -> None:
+    """Silently: there is nothing to answer."""
+    settings = Settings(keepalive_timeout=0.2)
+    async with (
+        raw_backend(answers()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request())
+        await client.read_response()
+        await _wait(proxy, 0.1)
+        client.send(request())
+        await client.read_response()
+        await _wait(proxy, 0.15)
+        assert await silent(client, 0.01)
+        await _wait(proxy, 0.1)
+        assert await client.read_to_end() == b""
+        await quiet(proxy)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_stops_is_answered_408(chunked: bool) -> None:
+    """The client owes the rest of its body; the endpoint is not blamed, its connection not pooled."""
+    settings = Settings(body_timeout=0.2)
+    async with (
+        raw_backend(hangs()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Content-Length: 100\r\n"
+        client.send(request("POST", fields=framing) + b"5\r\nhello\r\n")
+        await eventually(lambda: bool(backend.connections), "the request is under way")
+        await _wait(proxy, 0.25)
+        answer = await client.read_to_end()
+        assert status(answer) == 408
+        client.close()
+        await quiet(proxy)
+        assert not endpoint_of(proxy).suspect
+        assert not endpoint_of(proxy).idle
+
+
+async def test_a_body_that_drips_is_answered_408() -> None:
+    """Each byte comes in time, but all together too slowly: after the body timeout a minimum rate holds."""
+    settings = Settings(body_timeout=0.2, body_min_rate=1000)
+    async with (
+        raw_backend(hangs()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request("POST", fields=b"Content-Length: 1000000\r\n"))
+        started = asyncio.get_running_loop().time()
+        for _ in range(40):
+            client.send(b"x")
+            await _wait(proxy, 0.02)
+            if not await silent(client, 0.001):
+                break
+        assert 0.15 < asyncio.get_running_loop().time() - started < 0.5
+        client.close()
+        await quiet(proxy)
+
+
+async def test_a_steady_body_may_take_longer_than_the_timeout() -> None:
+    """Above the minimum rate an upload is as long as it is."""
+    settings = Settings(body_timeout=0.1, body_min_rate=1000)
+    async with (
+        raw_backend(answers()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request("POST", fields=b"Content-Length: 20000\r\n"))
+        for _ in range(20):
+            client.send(b"x" * 1000)
+            await _wait(proxy, 0.02)
+        assert status((await client.read_response())[0]) == 200
+    assert backend.bodies == [b"x" * 20000]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_endpoint_that_does_not_answer_is_504(method: str) -> None:
+    """The read timeout runs from the end of the request."""
+    settings = Settings(read_timeout=0.2)
+    async with (
+        raw_backend(hangs()) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request(method, body=b"abc" if method == "POST" else None))
+        await eventually(lambda: bool(backend.heads), "the request is under way")
+        await _wait(proxy, 0.1)
+        assert await silent(client, 0.01)
+        await _wait(proxy, 0.15)
+        assert status((await client.read_response())[0]) == 504
+        await quiet(proxy, connections=1)
+        assert endpoint_of(proxy).suspect
+
+
+async def test_a_route_has_timeouts_of_its_own() -> None:
+    """What the policy of a route says holds instead of the settings."""
+    async with raw_backend(hangs()) as backend:
+        table = one_route([backend.port], settings=Settings(read_timeout=60), policy=Policy(read_timeout=0.1))
+        async with running_proxy(table) as proxy, client_of(proxy) as client:
+            client.send(request())
+            await eventually(lambda: bool(backend.heads), "the request is under way")
+            await _wait(proxy, 0.15)
+            assert status((await client.read_response())[0]) == 504
+
+
+async def test_a_response_that_stops_is_truncated() -> None:
+    """After the head nothing can be answered any more: the connection ends without the end of the body."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        await conversation.reader.read()
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=Settings(read_timeout=0.2))) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request())
+        await client.read_head()
+        await _wait(proxy, 0.25)
+        assert await client.read_to_end() == b"4\r\nhalf\r\n"
+        await quiet(proxy)
+
+
+async def test_a_response_that_trickles_is_no_timeout() -> None:
+    """The read timeout is for one wait, not for the whole response."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            await asyncio.sleep(0.05)
+            conversation.send(b"x")
+        await conversation.reader.read()
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=Settings(read_timeout=0.2))) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request())
+        for _ in range(9):
+            await _wait(proxy, 0.05)
+        assert (await client.read_response())[1] == b"x" * 8
+
+
+async def test_an_informational_response_renews_the_wait() -> None:
+    """103 shows that the endpoint is at work."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        for _ in range(4):
+            await asyncio.sleep(0.08)
+            conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        conversation.send(OK)
+        await conversation.reader.read()
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=Settings(read_timeout=0.2))) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request())
+        for _ in range(8):
+            await _wait(proxy, 0.05)
+        heads = [status(await client.read_head()) for _ in range(5)]
+        assert heads == [103] * 4 + [200]
+
+
+async def test_an_endpoint_that_takes_no_body_is_504() -> None:
+    """The send timeout runs while the endpoint's buffers are full; reading from the client has stopped meanwhile."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        conversation.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+
+    settings = Settings(send_timeout=0.2, body_timeout=30, read_timeout=30)
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=settings)) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request("POST", fields=b"Content-Length: 100000000\r\n") + b"x" * 30_000_000)
+        (member,) = proxy.worker.connections._members
+        await eventually(lambda: member._exchange.upstream_blocked_at > 0, "the endpoint takes no more")
+        upstream = member._exchange.upstream
+        assert upstream is not None
+        await asyncio.sleep(0.05)
+        assert upstream.transport.get_write_buffer_size() < 1_000_000
+        await _wait(proxy, 0.25)
+        assert status(await client.read_head()) == 504
+        client.close()
+        await quiet(proxy)
+
+
+async def test_back_pressure_holds_when_the_first_read_was_large() -> None:
+    """The first bytes of a body wait for the dial; an endpoint that takes them slowly is not sent more meanwhile."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        conversation.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port])) as proxy,
+        client_of(proxy) as client,
+    ):
+        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
+        (member,) = proxy.worker.connections._members
+        member.data_received(request("POST", fields=b"Content-Length: 100000000\r\n") + b"x" * 8_000_000)
+        await eventually(lambda: member._exchange.upstream_blocked_at > 0, "the endpoint takes no more")
+        received = member._exchange.request_bytes
+        client.send(b"x" * 10_000_000)
+        await asyncio.sleep(0.1)
+        assert member._exchange.request_bytes == received
+        client.close()
+
+
+async def test_a_tunnel_that_is_idle_ends() -> None:
+    """Traffic in either direction renews its time."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        while data := await conversation.reader.read(100):
+            conversation.send(data)
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=Settings(tunnel_timeout=0.2))) as proxy,
+        client_of(proxy) as client,
+    ):
+        client.send(request("GET", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+        await client.read_head()
+        for _ in range(5):
+            client.send(b"ping")
+            assert await client.reader.readexactly(4) == b"ping"
+            await _wait(proxy, 0.08)
+        await _wait(proxy, 0.2)
+        assert await client.read_to_end() == b""
+        await quiet(proxy)
+
+
+async def test_a_handshake_that_does_not_end_is_cut_and_counted() -> None:
+    """Half-open handshakes have a time limit of their own, and leave nothing behind."""
+    async with running_proxy(one_route([], settings=Settings(tls_handshake_timeout=0.2))) as proxy:
+        clients = [socket.create_connection(("127.0.0.1", proxy.tls_port)) for _ in range(5)]
+        clients[0].send(b"\x16\x03\x01\x02\x00\x01\x00")  # The beginning of a ClientHello, and no more.
+        await eventually(lambda: proxy.worker._listeners.handshakes == 5, "the handshakes have begun")
+        assert len(proxy.worker.connections) == 0
+        await eventually(lambda: proxy.worker._listeners.handshakes == 0, "they are over", limit=1.0)
+        assert proxy.worker.telemetry.tls_handshake_failures == 5
+        for client in clients:
+            client.settimeout(1)
+            with suppress(ConnectionResetError):
+                assert client.recv(100) == b""
+            client.close()
