@@ -84,7 +84,9 @@ class App:
 
     def __init__(self, options: Options, *, worker_command: Sequence[str] = WORKER_COMMAND) -> None:
         self._options = options
-        self._worker_command = worker_command
+        self._worker_command = tuple(worker_command)
+        if not is_text(options.log_format, sys.stderr):
+            self._worker_command += ("--log-json",)
         self._certificate = self_signed()
         self._publisher = Publisher()
         self._totals = Totals()

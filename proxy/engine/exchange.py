@@ -42,7 +42,7 @@ REPLAY_LIMIT: Final = 64 * 1024
 """Bytes of a request body kept until the response begins, so that it can be sent again."""
 
 _IDEMPOTENT: Final = frozenset(
-    {b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"}
+    {b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"}
 )
 """RFC 9110 section 9.2.2 and the registry of methods."""
 

@@ -71,6 +71,10 @@ class RequestParser:
             self._parser = None
             raise BadRequest(_reason(error)) from None
         method: bytes = parser.get_method()
+        if method == b"TRACE":
+            # It would show a script the cookies and credentials that it may not read; nginx refuses it too.
+            self._parser = None
+            raise BadRequest("TraceRefused", 405)
         target = head.target = self._target
         # llhttp lets runs of spaces pass, and HTTP/0.9, 2.0 and ICE: the version stands one space behind the target,
         # which stands one space behind the method, or it is none of ours.

@@ -15,15 +15,16 @@ import sys
 import uvloop
 
 from proxy.worker.feed import FeedClient
+from proxy.worker.logs import LogFormatter
 from proxy.worker.worker import Listen, LogTarget, Worker
 
 
 def main() -> int:
     """The process from start to end; returns its exit code."""
     arguments = _parse(sys.argv[1:])
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format=f"worker {arguments.id}: %(levelname)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter(arguments.id, as_json=arguments.log_json))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     # The terminal's Ctrl-C and hang-up are for the control process, which tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -37,6 +38,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen", action="append", default=[], metavar="http:FD|https:FD")
     parser.add_argument("--log-fd", type=int)
     parser.add_argument("--log-lock-fd", type=int)
+    parser.add_argument("--log-json", action="store_true", help="of the worker's own log, on standard error")
     return parser.parse_args(words)
 
 

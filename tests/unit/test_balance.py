@@ -22,7 +22,7 @@ CHOOSERS: list[Chooser] = [round_robin, least_requests, random_two, smallest_lat
 
 
 def _endpoints(number: int) -> list[EndpointState]:
-    return [EndpointState("10.0.0.%d" % index, 80, by_name=False) for index in range(1, number + 1)]
+    return [EndpointState(f"10.0.0.{index}", 80, by_name=False) for index in range(1, number + 1)]
 
 
 def _shares(chooser: Chooser, endpoints: list[EndpointState], turns: int) -> list[int]:
