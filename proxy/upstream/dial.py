@@ -56,12 +56,13 @@ class Dialer:
     async def _run(self, dial: Dial, endpoint: EndpointState, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connect(endpoint)
+                connection = await self._connect(endpoint, timeout)
         except TimeoutError:
             self._failed(dial, "ConnectTimeout")
         except _RefusedName:
             self._failed(dial, "NameResolvesToLocalAddress")
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
+            # The latter: no DNS name at all, such as one with a label of more than 63 bytes.
             self._failed(dial, "NameNotResolved")
         except ConnectionRefusedError:
             self._failed(dial, "ConnectRefused")
@@ -75,7 +76,7 @@ class Dialer:
             elif connection.usable:
                 endpoint.keep(connection, self.keep_limit, monotonic())
 
-    async def _connect(self, endpoint: EndpointState) -> UpstreamConnection:
+    async def _connect(self, endpoint: EndpointState, timeout: float) -> UpstreamConnection:
         make: Callable[[], UpstreamConnection] = lambda: UpstreamConnection(endpoint, self.keep_limit)  # noqa: E731
         if not endpoint.by_name:
             _, connection = await self._loop.create_connection(make, endpoint.address, endpoint.port)
@@ -89,7 +90,9 @@ class Dialer:
         last: OSError | None = None
         for address in addresses:
             try:
-                _, connection = await self._loop.create_connection(make, str(address), endpoint.port)
+                # Each address gets its share of the time: one that is silent must not hide the others.
+                async with asyncio.timeout(timeout / len(addresses)):
+                    _, connection = await self._loop.create_connection(make, str(address), endpoint.port)
             except OSError as error:
                 last = error
             else:
