@@ -54,11 +54,18 @@ async def _serve(table: Table, arguments: argparse.Namespace) -> int:
     for kind, listener in listens:
         logging.info("listening for %s on %s:%d", kind, *listener.getsockname()[:2])
     await worker.listen(listens)
-    stop = asyncio.Event()
+    signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    await worker.drain(0.0, arguments.drain_timeout)
+        loop.add_signal_handler(number, signals.put_nowait, None)
+    await signals.get()
+    # The second signal ends what the first one began to end well.
+    ends = {
+        loop.create_task(worker.drain(0.0, arguments.drain_timeout)),
+        loop.create_task(signals.get()),
+    }
+    _, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
     await worker.close()
     return 0
 

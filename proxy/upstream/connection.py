@@ -25,6 +25,8 @@ _HIGH_WATER: Final = 256 * 1024
 _LAST_READ: Final = 64 * 1024
 _LAST_READS: Final = 16
 """Reads from a connection that is lost already; more would go past the client's back-pressure."""
+FINISH_TIME: Final = 10.0
+"""Seconds in which a backend may take the last bytes of a tunnel."""
 _ONE_WRITE: Final = 16 * 1024
 """Bytes of a request that surely left before its response came."""
 
@@ -152,6 +154,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.usable:
             self.usable = False
             self.transport.close()
+            if self.transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(FINISH_TIME, self.transport.abort)
 
     def pause_reading(self) -> None:
         """The client takes no more for now."""

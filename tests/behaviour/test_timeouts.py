@@ -9,8 +9,9 @@ from contextlib import suppress
 import pytest
 
 from proxy.table import Policy, Settings
+from proxy.upstream import connection
 from tests.support.backend import Backend, Conversation, raw_backend
-from tests.support.clients import silent
+from tests.support.clients import reset, silent
 from tests.support.failing import OK, answers, client_of, endpoint_of, eventually, hangs, quiet, request, status
 from tests.support.proxy import RunningProxy, one_route, running_proxy
 
@@ -318,6 +319,37 @@ async def test_a_tunnel_that_is_idle_ends() -> None:
         await _wait(proxy, 0.2)
         assert await client.read_to_end() == b""
         await quiet(proxy)
+
+
+async def test_a_backend_has_limited_time_for_the_last_bytes_of_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client wrote and left; a backend that does not read keeps neither the bytes nor the connection alive."""
+    monkeypatch.setattr(connection, "FINISH_TIME", 0.2)
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        conversation.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+
+    async with raw_backend(script) as backend, running_proxy(one_route([backend.port])) as proxy:
+        async with client_of(proxy) as client:
+            client.send(request("GET", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+            await client.read_head()
+            (member,) = proxy.worker.connections._members
+            upstream = member._exchange.upstream
+            assert upstream is not None
+            upstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            client.send(b"x" * 250_000)
+            await eventually(lambda: member._exchange.request_bytes == 250_000, "all is under way")
+            reset(client)
+        await quiet(proxy)
+        assert upstream.transport.get_write_buffer_size() > 0
+        await eventually(lambda: _is_closed(upstream), "the upstream connection is gone", limit=1.0)
+
+
+def _is_closed(upstream: connection.UpstreamConnection) -> bool:
+    # A connection that is lost has forgotten its last bytes.
+    return upstream.transport.get_write_buffer_size() == 0
 
 
 async def test_a_handshake_that_does_not_end_is_cut_and_counted() -> None:

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from proxy.table.feed import (
 )
 from tests.support.backend import Backend, Conversation, raw_backend
 from tests.support.failing import CLUSTER, OK, answers, eventually, request, status
+from tests.support.process import proxy_process
 from tests.support.proxy import RawClient, one_route
 
 LIMIT = 10.0
@@ -306,3 +308,19 @@ async def test_large_last_words_arrive() -> None:
         await asyncio.sleep(0.5)  # Meanwhile the worker writes more than fits.
         assert isinstance(await worker.hear(Drained), Drained)
         assert await worker.exit_code() == 0
+
+
+async def test_the_data_plane_alone_drains_at_the_first_signal_and_ends_at_the_second(tmp_path: Path) -> None:
+    """``python -m proxy``: a client that keeps it up for its drain timeout does so only until the second SIGTERM."""
+    loop = asyncio.get_running_loop()
+    async with proxy_process(_table(1), tmp_path) as proxy:
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        await asyncio.sleep(0.1)
+        proxy.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert proxy.process.returncode is None
+        started = loop.time()
+    # Leaving the block sent the second one.
+    assert loop.time() - started < 1.0
+    writer.transport.abort()
