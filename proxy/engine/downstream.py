@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import LocalResponse
 from proxy.message.response import ResponseHead
+
+if TYPE_CHECKING:
+    from proxy.engine.tunnel import Tunnel
 
 __all__ = ["Downstream"]
 
@@ -46,8 +49,11 @@ class Downstream(Protocol):
     def abort_response(self) -> None:
         """The response cannot be completed: make the client see that it is truncated."""
 
-    def start_tunnel(self, head: ResponseHead) -> bytes:
-        """Pass the 101 on; returns what the client already sent behind its request."""
+    def start_tunnel(self, head: ResponseHead, tunnel: Tunnel) -> bytes:
+        """Pass the 101 on, and give what the client sends to ``tunnel`` from now on.
+
+        Returns what the client already sent behind its request.
+        """
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes of the tunnel."""
@@ -61,5 +67,5 @@ class Downstream(Protocol):
     def resume_body(self) -> None:
         """Take them again."""
 
-    def unsent(self) -> int:
-        """Bytes of the response that the client did not take yet, as far as buffers here and in the kernel tell."""
+    def is_stuck(self, now: float) -> bool:
+        """Whether the client takes the response too slowly to wait for it."""

@@ -15,23 +15,21 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
-from proxy.engine.downstream import Downstream
+from proxy.engine.deadlines import overdue
+from proxy.engine.exchange_state import ExchangeState
 from proxy.engine.record import record
-from proxy.engine.route import CompiledRoute
-from proxy.engine.runtime import Runtime
 from proxy.engine.target import settle_target
+from proxy.engine.tunnel import Tunnel
 from proxy.http1.chunked import encode_chunk, encode_last_chunk
 from proxy.http1.encode import encode_request
 from proxy.message import fields
 from proxy.message.errors import BadRequest
-from proxy.message.forwarding import forwarded_proto, is_request_id, trusted_block
+from proxy.message.forwarding import is_request_id, trusted_block
 from proxy.message.local import LocalResponse, local_response
-from proxy.message.request import CHUNKED, NO_BODY, RequestHead
+from proxy.message.request import CHUNKED, NO_BODY
 from proxy.message.response import ResponseHead
-from proxy.routing import BadHost, canonical_host
-from proxy.upstream.cluster import RETRY_TOKENS_MAX, ClusterState
+from proxy.upstream.cluster import RETRY_TOKENS_MAX
 from proxy.upstream.connection import UpstreamConnection
-from proxy.upstream.dial import Dial
 from proxy.upstream.endpoint import EndpointState
 
 __all__ = ["Exchange"]
@@ -50,110 +48,10 @@ _TRANSPORT_FAILURES: Final = frozenset({"UpstreamClosed", "UpstreamReset", "Upst
 """Failures of the way or the process, which speak against the endpoint; a malformed response does not."""
 
 
-class Exchange:
+class Exchange(ExchangeState):
     """Reused for all requests of a client stream, one after the other."""
 
-    __slots__ = (
-        "activity",
-        "blocked_at",
-        "blocked_unsent",
-        "client_address",
-        "cluster",
-        "dial",
-        "downstream",
-        "endpoint",
-        "error",
-        "failed_names",
-        "head",
-        "kept",
-        "kept_bytes",
-        "replayable",
-        "request_bytes",
-        "request_done",
-        "request_id",
-        "request_trailers",
-        "response_bytes",
-        "response_started",
-        "retries",
-        "route",
-        "running",
-        "runtime",
-        "started",
-        "status",
-        "tried",
-        "tunnel",
-        "unusual",
-        "upstream",
-        "upstream_blocked_at",
-        "upstream_started",
-        "use_fresh",
-    )
-
-    def __init__(self, runtime: Runtime, downstream: Downstream, head: RequestHead) -> None:
-        # Life of the stream.
-        self.runtime = runtime
-        self.downstream = downstream
-        self.head = head
-        self.running = False
-        # Life of one request: set in ``start``.
-        self.tried: list[EndpointState] = []
-        self.kept: list[bytes] = []
-        self.upstream: UpstreamConnection | None = None
-        self.dial: Dial | None = None
-        self.started = self.activity = 0.0
-        self.route: CompiledRoute | None = None
-        self.cluster: ClusterState | None = None
-        self.endpoint: EndpointState | None = None
-        self.request_id = b""
-        self.request_bytes = 0
-        self.response_bytes = 0
-        self.request_done = True
-        self.response_started = False
-        self.status = 0
-        self.error = ""
-        self.upstream_started = 0.0
-        self._clear_rare()
-
-    def _clear_rare(self) -> None:
-        """What a bodiless request that finds an idle connection never touches."""
-        self.unusual = False
-        """Something here was touched."""
-        self.client_address = self.downstream.facts.address
-        self.request_trailers: list[tuple[bytes, bytes]] = []
-        self.replayable = True
-        self.kept_bytes = 0
-        self.use_fresh = False
-        """A pooled connection was stale: take a new one for the next try."""
-        self.retries = 0
-        self.tunnel = False
-        self.failed_names = ""
-        """Of the endpoints whose tries failed, each with a comma behind it."""
-        self.blocked_at = 0.0
-        self.blocked_unsent = 0
-        self.upstream_blocked_at = 0.0
-
-    # ---- what filters and balancers may see
-
-    @property
-    def scheme(self) -> bytes:
-        """As the client used it, as far as it can be believed."""
-        return forwarded_proto(self.head, self.downstream.facts)
-
-    @property
-    def canonical_host(self) -> str:
-        """The host without port, in lower case; empty where the request named none."""
-        try:
-            return canonical_host(self.head.host)
-        except BadHost:
-            return ""
-
-    def tries(self) -> tuple[str, str]:
-        """The endpoints tried and the status of each, as nginx's ``$upstream_addr`` and ``$upstream_status``."""
-        failed = self.failed_names
-        if self.endpoint is None:
-            return failed[:-2], ", ".join(["-"] * failed.count(","))
-        status = str(self.status) if self.response_started else "-"
-        return failed + self.endpoint.name, "-, " * failed.count(",") + status
+    __slots__ = ()
 
     # ---- from the client's side
 
@@ -248,17 +146,13 @@ class Exchange:
         """The client's side ended. Nobody waits for the response any more."""
         if not self.running:
             return
-        if self.tunnel:
-            if self.upstream is not None:
-                # What the client sent last still goes to the backend.
-                self.upstream.finish()
-                self.upstream = None
-                self._release_endpoint()
-        else:
-            self.error = reason
-            if not self.response_started:
-                self.status = 499
-            self._drop_upstream()
+        if self.tunnel is not None:
+            self.tunnel.client_gone()
+            return
+        self.error = reason
+        if not self.response_started:
+            self.status = 499
+        self._drop_upstream()
         self._finish()
 
     def body_failed(self, error: BadRequest) -> None:
@@ -269,7 +163,6 @@ class Exchange:
         """The client takes the response slower than it comes."""
         self.unusual = True
         self.blocked_at = monotonic()
-        self.blocked_unsent = self.downstream.unsent()
         if self.upstream is not None:
             self.upstream.pause_reading()
 
@@ -279,18 +172,6 @@ class Exchange:
         self.activity = monotonic()
         if self.upstream is not None:
             self.upstream.resume_reading()
-
-    def tunnel_from_client(self, data: bytes) -> None:
-        """Bytes of the tunnel."""
-        self.activity = monotonic()
-        self.request_bytes += len(data)
-        if self.upstream is not None:
-            self.upstream.write(data)
-
-    def tunnel_client_eof(self) -> None:
-        """The client half-closed the tunnel."""
-        if self.upstream is not None:
-            self.upstream.write_eof()
 
     # ---- the way to an endpoint
 
@@ -436,44 +317,31 @@ class Exchange:
         self._finish()
         self.downstream.end_response(trailers)
 
-    def switched(self, head: ResponseHead, rest: bytes) -> bool:
+    def switched(self, head: ResponseHead, rest: bytes) -> Tunnel | None:
         """101: a tunnel, where the client asked for one and the backend names the same protocol."""
         if not self.head.upgrade or head.upgrade_protocol() != b"websocket" or self.upstream is None:
-            return False
+            return None
         self.status = 101
-        self.response_started = True
-        self.tunnel = self.unusual = True
-        self.activity = monotonic()
+        self.response_started = self.unusual = True
+        self.tunnel = Tunnel(self.upstream, self.downstream, self)
         self.runtime.tunnels += 1
-        upstream = self.upstream
-        early = self.downstream.start_tunnel(head)
-        if early:
-            self.tunnel_from_client(early)
-        if rest and upstream.usable:
-            self.tunnel_data(rest)
-        return True
+        self.tunnel.begin(head, rest)
+        return self.tunnel
 
-    def tunnel_data(self, data: bytes) -> None:
-        """Bytes of the tunnel, from the backend."""
-        self.activity = monotonic()
-        self.response_bytes += len(data)
-        self.downstream.send_tunnel(data)
-
-    def tunnel_eof(self) -> None:
-        """The backend ended the tunnel."""
-        self._drop_upstream()
+    def tunnel_over(self, request_bytes: int, response_bytes: int, error: str) -> None:
+        """The tunnel ended; its upstream connection is gone."""
+        self.request_bytes, self.response_bytes, self.error = request_bytes, response_bytes, error
+        self.upstream = None
+        self._release_endpoint()
+        self.runtime.tunnels -= 1
         self._finish()
-        self.downstream.end_tunnel()
 
     def upstream_failed(self, connection: UpstreamConnection, reason: str) -> None:
         """The upstream connection is gone before the response was whole."""
-        self.upstream = None
-        if self.tunnel:
-            self.error = "" if reason == "UpstreamClosed" else reason
-            self._release_endpoint()
-            self._finish()
-            self.downstream.end_tunnel()
+        if self.tunnel is not None:
+            self.tunnel.upstream_gone(reason)
             return
+        self.upstream = None
         if self.response_started:
             self.error = reason
             self._release_endpoint()
@@ -591,8 +459,6 @@ class Exchange:
             cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
         record(self, now or monotonic())
         if self.unusual:
-            if self.tunnel:
-                runtime.tunnels -= 1
             self.kept.clear()
             self.tried.clear()
             self._clear_rare()
@@ -603,49 +469,19 @@ class Exchange:
         """Called about once a second: is anything overdue?"""
         if not self.running or self.dial is not None:
             return
-        settings = self.runtime.state.settings
-        if self.tunnel:
-            if now - self.activity > settings.tunnel_timeout:
-                self._drop_upstream()
-                self.error = "TunnelTimeout"
-                self._finish()
-                self.downstream.end_tunnel()
+        if self.tunnel is not None:
+            self.tunnel.check(now, self.runtime.state.settings.tunnel_timeout)
             return
-        route = self.route
-        assert route is not None
-        # 1. The client does not take the response. 2. The backend does not take the request. 3. The client does not
-        # send the request. 4. The backend does not send the response.
-        if self.blocked_at:
-            if self._client_is_stuck(now, settings.write_timeout, settings.body_min_rate):
-                self.error = "ClientWriteTimeout"
-                self._drop_upstream()
-                self._finish()
-                self.downstream.abort_response()
-        elif self.upstream_blocked_at:
-            if now - self.upstream_blocked_at > route.send_timeout:
-                self._time_out()
-        elif not self.request_done:
-            elapsed = now - self.started
-            too_slow = elapsed > settings.body_timeout and self.request_bytes < settings.body_min_rate * elapsed
-            if now - self.activity > settings.body_timeout or (too_slow and not self.response_started):
-                self._cut_short(local_response(408, error="BodyTimeout", close=True))
-        elif now - self.activity > route.read_timeout:
-            self._time_out()
-
-    def _client_is_stuck(self, now: float, timeout: float, min_rate: int) -> bool:
-        waited = now - self.blocked_at
-        if waited <= timeout:
-            return False
-        unsent = self.downstream.unsent()
-        if self.blocked_unsent - unsent < min_rate * waited:
-            return True
-        # It takes enough: the next stretch of time begins.
-        self.blocked_at, self.blocked_unsent = now, unsent
-        return False
-
-    def _time_out(self) -> None:
-        upstream = self.upstream
-        if upstream is None:
-            return
-        upstream.close()
-        self.upstream_failed(upstream, "UpstreamTimeout")
+        late = overdue(self, now)
+        if late == "UpstreamTimeout":
+            upstream = self.upstream
+            if upstream is not None:
+                upstream.close()
+                self.upstream_failed(upstream, late)
+        elif late == "BodyTimeout":
+            self._cut_short(local_response(408, error=late, close=True))
+        elif late:
+            self.error = late
+            self._drop_upstream()
+            self._finish()
+            self.downstream.abort_response()

@@ -20,40 +20,38 @@ read meanwhile; so a connection holds at most one read, one head and the transpo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import socket
-import struct
-import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.record import record_refusal
-from proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
-from proxy.http1.encode import CONTINUE, encode_informational, encode_response, encode_switch
+from proxy.http1.chunked import ChunkedDecoder
+from proxy.http1.encode import CONTINUE, encode_response, encode_switch
 from proxy.http1.reader import HEAD_END, RequestParser
 from proxy.message.errors import BadRequest, MessageError
 from proxy.message.fields import DATE, SERVER
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import LocalResponse, local_response, render
-from proxy.message.request import CHUNKED, NO_BODY, RequestHead
+from proxy.message.request import CHUNKED, NO_BODY
 from proxy.message.response import ResponseHead
 from proxy.server.framing import check_head, check_partial_head, small_head, without_empty_lines
+from proxy.server.http1_phases import (
+    CHUNKED_PHASE,
+    CLOSED_PHASE,
+    COUNTED_PHASE,
+    DISCARD_PHASE,
+    HEAD_PHASE,
+    LINGER_PHASE,
+    TUNNEL_PHASE,
+    WAIT_PHASE,
+)
+from proxy.server.http1_responses import Http1Responses
 
 if TYPE_CHECKING:
+    from proxy.engine.tunnel import Tunnel
     from proxy.server.connections import Connections
 
 __all__ = ["Http1Connection"]
-
-HEAD_PHASE: Final = 0
-COUNTED_PHASE: Final = 1
-CHUNKED_PHASE: Final = 2
-WAIT_PHASE: Final = 3
-TUNNEL_PHASE: Final = 4
-DISCARD_PHASE: Final = 5
-LINGER_PHASE: Final = 6
-CLOSED_PHASE: Final = 7
 
 _BY_PIPELINE: Final = 1
 _BY_EXCHANGE: Final = 2
@@ -68,59 +66,34 @@ LINGER_TIME: Final = 5.0
 _REQUESTS_PER_TURN: Final = 32
 """Pipelined requests started in one turn of the event loop; others get theirs in between."""
 _HIGH_WATER: Final = 256 * 1024
-_INT: Final = struct.Struct("i")
-_RESET: Final = struct.pack("ii", 1, 0)
-"""``SO_LINGER`` on and 0 seconds: closing sends a reset."""
 
 
-class Http1Connection(asyncio.Protocol):
-    """Also the :class:`~proxy.engine.downstream.Downstream` of its exchange."""
+class Http1Connection(Http1Responses):
+    """Reads requests and decides what comes next; writing is its base's."""
 
     __slots__ = (
         "_accepted",
         "_body_left",
         "_buffer",
-        "_chunked_out",
         "_client_eof",
-        "_close",
-        "_connections",
         "_decoder",
-        "_ends_by_close",
         "_exchange",
         "_held",
         "_parser",
         "_paused",
-        "_pending",
-        "_phase",
         "_pumping",
-        "_runtime",
-        "_since",
         "_small_head",
-        "_unsent",
-        "_unsent_at",
-        "_write_blocked",
-        "facts",
-        "head",
-        "transport",
+        "_tunnel",
     )
 
     def __init__(self, connections: Connections) -> None:
         # Life of the connection.
-        self._connections = connections
-        self._runtime = connections.runtime
-        self.head = RequestHead()
+        super().__init__(connections)
         self._parser = RequestParser(self.head)
         self._accepted = False
         self._client_eof = False
         self._paused = 0
-        self._write_blocked = False
         self._pumping = False
-        self._phase = HEAD_PHASE
-        self._since = 0.0
-        """When the phase (or in ``HEAD``, the present wait) began."""
-        self._unsent = 0
-        """Bytes that the client had still to take at ``_unsent_at``, the first look at them."""
-        self._unsent_at = 0.0
         self._buffer = b""
         """The part of a head that has come."""
         self._held = b""
@@ -128,12 +101,6 @@ class Http1Connection(asyncio.Protocol):
         # Life of a request.
         self._body_left = 0
         self._decoder: ChunkedDecoder | None = None
-        self._pending = b""
-        """The response head, until it can leave together with the first bytes of the body."""
-        self._chunked_out = False
-        self._ends_by_close = False
-        """The response body has neither length nor chunks: closing is its end."""
-        self._close = False
 
     # ---- asyncio.Protocol
 
@@ -161,7 +128,7 @@ class Http1Connection(asyncio.Protocol):
             self._held += data
             self._pause(_BY_PIPELINE)
         elif phase == TUNNEL_PHASE:
-            self._exchange.tunnel_from_client(data)
+            self._tunnel.client_data(data)
         elif phase in (COUNTED_PHASE, CHUNKED_PHASE, DISCARD_PHASE):
             self._read_body(data)
             if self._held:
@@ -174,7 +141,7 @@ class Http1Connection(asyncio.Protocol):
             # The client half-closed: it still reads. TLS has no such state that the event loop could keep.
             return not self.facts.is_tls
         if phase == TUNNEL_PHASE:
-            self._exchange.tunnel_client_eof()
+            self._tunnel.client_eof()
             return not self.facts.is_tls
         if phase in (COUNTED_PHASE, CHUNKED_PHASE):
             self._exchange.client_gone("RequestTruncated")
@@ -191,6 +158,7 @@ class Http1Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_blocked = True
+        self._watch_progress()
         if self._accepted and self._exchange.running:
             self._exchange.downstream_blocked()
         elif self._phase == HEAD_PHASE:
@@ -341,9 +309,6 @@ class Http1Connection(asyncio.Protocol):
         if self._phase in (COUNTED_PHASE, CHUNKED_PHASE):
             self.transport.write(CONTINUE)
 
-    def send_informational(self, head: ResponseHead) -> None:
-        self.transport.write(encode_informational(head))
-
     def send_response(self, head: ResponseHead, body: bytes, close: bool, now: float) -> None:
         special = head.special
         if SERVER in special and DATE in special:
@@ -370,46 +335,6 @@ class Http1Connection(asyncio.Protocol):
         self._close = close
         self._response_over()
 
-    def begin_response(self, head: ResponseHead, *, close: bool) -> None:
-        length = head.content_length
-        minor = self.head.minor
-        chunked = self._ends_by_close = False
-        if length < NO_BODY:
-            if minor == 1:
-                chunked = True
-            else:
-                close = self._ends_by_close = True
-        self._chunked_out = chunked
-        self._close = close
-        if head.has_server and head.has_date:
-            own = b""
-        else:
-            own = self._runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
-        self._pending = encode_response(head, own, b"", minor=minor, chunked=chunked, close=close)
-
-    def flush_response(self) -> None:
-        if self._pending:
-            self.transport.write(self._pending)
-            self._pending = b""
-
-    def send_body(self, data: bytes) -> None:
-        if self._chunked_out:
-            data = encode_chunk(data)
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        self.transport.write(data)
-
-    def end_response(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        data = self._pending
-        if self._chunked_out:
-            data += encode_last_chunk(trailers)
-            self._chunked_out = False
-        if data:
-            self._pending = b""
-            self.transport.write(data)
-        self._response_over()
-
     def send_local(self, response: LocalResponse, *, request_id: bytes, close: bool) -> None:
         head = self.head
         if not close and self._phase in (COUNTED_PHASE, CHUNKED_PHASE):
@@ -428,21 +353,8 @@ class Http1Connection(asyncio.Protocol):
         self.transport.write(data)
         self._response_over()
 
-    def abort_response(self) -> None:
-        if self._phase == CLOSED_PHASE:
-            return
-        if self._write_blocked or self._ends_by_close:
-            if self._ends_by_close:
-                # A clean end would pass for the end of the body.
-                _reset_on_close(self.transport)
-            self._phase = CLOSED_PHASE
-            self.transport.abort()
-        else:
-            # What came so far still reaches the client, who sees by length or chunks that it is not all.
-            self.flush_response()
-            self._end()
-
-    def start_tunnel(self, head: ResponseHead) -> bytes:
+    def start_tunnel(self, head: ResponseHead, tunnel: Tunnel) -> bytes:
+        self._tunnel = tunnel
         self.transport.write(encode_switch(head))
         self._phase = TUNNEL_PHASE
         early, self._held = self._held, b""
@@ -454,30 +366,13 @@ class Http1Connection(asyncio.Protocol):
     def _tunnel_eof(self) -> None:
         """The client had half-closed before there was a tunnel."""
         if self._phase == TUNNEL_PHASE:
-            self._exchange.tunnel_client_eof()
-
-    def send_tunnel(self, data: bytes) -> None:
-        self.transport.write(data)
-
-    def end_tunnel(self) -> None:
-        if self._phase != CLOSED_PHASE:
-            self._end()
+            self._tunnel.client_eof()
 
     def pause_body(self) -> None:
         self._pause(_BY_EXCHANGE)
 
     def resume_body(self) -> None:
         self._resume(_BY_EXCHANGE)
-
-    def unsent(self) -> int:
-        size = self.transport.get_write_buffer_size()
-        handle = self.transport.get_extra_info("socket")
-        if handle is not None:
-            # The kernel's share can be megabytes, and moves long before it asks for more.
-            with contextlib.suppress(OSError):
-                (queued,) = _INT.unpack(fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
-                size += queued
-        return size
 
     # ---- ends
 
@@ -524,12 +419,6 @@ class Http1Connection(asyncio.Protocol):
         self._held = self._buffer = b""
         self._linger()
 
-    def _end(self) -> None:
-        """Everything was read that will be: close once it is written."""
-        self._phase = CLOSED_PHASE
-        self._since = monotonic()
-        self.transport.close()
-
     def _linger(self) -> None:
         """Bytes may still come, and closing on them would reset the response away: drop them for a while."""
         self._phase = LINGER_PHASE
@@ -559,25 +448,10 @@ class Http1Connection(asyncio.Protocol):
             if now - self._since > settings.body_timeout:
                 self.transport.abort()
         elif phase == LINGER_PHASE:
-            if self._is_stuck(now) or (now - self._since > LINGER_TIME and not self._unsent):
+            if self.is_stuck(now) or (now - self._since > LINGER_TIME and not self._progress.unsent):
                 self.transport.abort()
-        elif self._is_stuck(now) or (now - self._since > settings.write_timeout and not self._unsent):
+        elif self.is_stuck(now) or (now - self._since > settings.write_timeout and not self._progress.unsent):
             self.transport.abort()
-
-    def _is_stuck(self, now: float) -> bool:
-        """Whether the end of a response waits for a client that takes it too slowly."""
-        unsent = self.unsent()
-        if not unsent or not self._unsent or self._unsent_at < self._since:
-            self._unsent, self._unsent_at = unsent, now
-            return False
-        settings = self._runtime.state.settings
-        waited = now - self._unsent_at
-        if waited <= settings.write_timeout:
-            return False
-        if self._unsent - unsent < settings.body_min_rate * waited:
-            return True
-        self._unsent, self._unsent_at = unsent, now
-        return False
 
     def _check_head(self, now: float) -> None:
         settings = self._runtime.state.settings
@@ -586,7 +460,7 @@ class Http1Connection(asyncio.Protocol):
             if waited > settings.header_timeout:
                 self._refuse(local_response(408, error="HeaderTimeout", close=True))
         elif self.transport.get_write_buffer_size():
-            if self._is_stuck(now):
+            if self.is_stuck(now):
                 self.transport.abort()
         else:
             # Before the first request the client owes one; after it, it may be idle.
@@ -608,9 +482,3 @@ class Http1Connection(asyncio.Protocol):
     def kill(self) -> None:
         """End it whatever it does; true work is lost."""
         self.transport.abort()
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    handle = transport.get_extra_info("socket")
-    if handle is not None:
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

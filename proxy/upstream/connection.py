@@ -54,12 +54,8 @@ class Receiver(Protocol):
 
     def response_end(self, trailers: list[tuple[bytes, bytes]]) -> None: ...
 
-    def switched(self, head: ResponseHead, rest: bytes) -> bool:
-        """The upstream switched protocols; false: nobody asked it to."""
-
-    def tunnel_data(self, data: bytes) -> None: ...
-
-    def tunnel_eof(self) -> None: ...
+    def switched(self, head: ResponseHead, rest: bytes) -> TunnelEnd | None:
+        """The upstream switched protocols; ``None``: nobody asked it to."""
 
     def upstream_failed(self, connection: UpstreamConnection, reason: str) -> None:
         """The connection is gone before the response was whole."""
@@ -67,6 +63,14 @@ class Receiver(Protocol):
     def upstream_blocked(self) -> None: ...
 
     def upstream_writable(self) -> None: ...
+
+
+class TunnelEnd(Protocol):
+    """What reads a connection that switched protocols. All else still concerns the exchange."""
+
+    def tunnel_data(self, data: bytes) -> None: ...
+
+    def tunnel_eof(self) -> None: ...
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -82,6 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_mode",
         "_parser",
         "_paused",
+        "_tunnel",
         "_written",
         "_written_before",
         "endpoint",
@@ -198,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
             elif mode == _TO_EOF:
                 self.exchange.response_body(data)
             else:
-                self.exchange.tunnel_data(data)
+                self._tunnel.tunnel_data(data)
         except MessageError as error:
             self._fail(error.reason)
 
@@ -209,7 +214,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._end(b"")
                 return False
             if self._mode == _TUNNEL:
-                exchange.tunnel_eof()
+                self._tunnel.tunnel_eof()
                 return True
         else:
             self.usable = False
@@ -362,8 +367,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _switch(self, rest: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
-        if not exchange.switched(self.head, rest):
+        tunnel = exchange.switched(self.head, rest)
+        if tunnel is None:
             raise BadResponse("UnexpectedSwitch")
+        self._tunnel = tunnel
         self._mode = _TUNNEL
 
     def _end(self, surplus: bytes, trailers: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -340,7 +340,7 @@ async def test_a_backend_has_limited_time_for_the_last_bytes_of_a_tunnel(monkeyp
             assert upstream is not None
             upstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
             client.send(b"x" * 250_000)
-            await eventually(lambda: member._exchange.request_bytes == 250_000, "all is under way")
+            await eventually(lambda: member._tunnel._sent == 250_000, "all is under way")
             reset(client)
         await quiet(proxy)
         assert upstream.transport.get_write_buffer_size() > 0
