@@ -26,7 +26,7 @@ from proxy.message import fields
 from proxy.message.errors import BadRequest
 from proxy.message.forwarding import is_request_id, trusted_block
 from proxy.message.local import LocalResponse, local_response
-from proxy.message.request import CHUNKED, NO_BODY
+from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 from proxy.upstream.cluster import RETRY_TOKENS_MAX
 from proxy.upstream.connection import UpstreamConnection
@@ -68,40 +68,48 @@ class Exchange(ExchangeState):
         self.started = self.activity = now = monotonic()
         self.running = True
         runtime.active += 1
-        self.cluster = self.endpoint = None
         self.response_started = False
-        self.request_bytes = self.response_bytes = self.status = 0
-        self.upstream_started = 0.0
-        self.error = ""
-        if head.content_length == NO_BODY:
+        self.request_bytes = self.response_bytes = 0
+        if head.plain:
             self.request_done = True
-        else:
-            self.request_done = False
-            self.unusual = True
-        special = head.special
-        given_id = special.get(_REQUEST_ID) if len(special) > 1 else None
-        if given_id is not None and is_request_id(given_id):
-            self.request_id = given_id
-        else:
             self.request_id = b"%032x" % runtime.random_bits(128)
+        else:
+            self._look_closer(head)
         route = self.route = (None if host is None else host.match(head.path)) or state.default
         if route is None:
-            self._answer(local_response(404, error="NoRoute"))
+            self._answer_at_once(local_response(404, error="NoRoute"))
             return
         for request_head in route.head_filters:
             response = request_head(self)
             if response is not None:
-                self._answer(response)
+                self._answer_at_once(response)
                 return
         if route.response is not None:
-            self._answer(route.response)
+            self._answer_at_once(route.response)
             return
         cluster = self.cluster = state.clusters.get(route.cluster)
         endpoint = None if cluster is None else cluster.choose(self, (), now)
         if endpoint is None:
-            self._answer(local_response(503, error="NoEndpoints"))
+            self._answer_at_once(local_response(503, error="NoEndpoints"))
             return
         self._use(endpoint, now)
+
+    def _look_closer(self, head: RequestHead) -> None:
+        """What only a head with more than a Host can bring."""
+        self.request_done = head.content_length == NO_BODY
+        if not self.request_done:
+            self.unusual = True
+        given_id = head.special.get(_REQUEST_ID)
+        if given_id is not None and is_request_id(given_id):
+            self.request_id = given_id
+        else:
+            self.request_id = self.runtime.request_id()
+
+    def _answer_at_once(self, response: LocalResponse) -> None:
+        """Answer a request that no backend has to do with."""
+        self.cluster = self.endpoint = None
+        self.upstream_started = 0.0
+        self._answer(response)
 
     def request_body(self, data: bytes) -> None:
         """Bytes of the request body, without their coding."""
@@ -186,6 +194,7 @@ class Exchange(ExchangeState):
                 self._send(connection, now)
                 return
         self.use_fresh = False
+        self.upstream_started = 0.0
         assert self.route is not None
         self.dial = self.runtime.dialer.dial(endpoint, self.route.connect_timeout, self)
 
@@ -458,6 +467,8 @@ class Exchange(ExchangeState):
         if cluster is not None and cluster.retry_tokens < RETRY_TOKENS_MAX:
             cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
         record(self, now or monotonic())
+        if self.error:
+            self.error = ""
         if self.unusual:
             self.kept.clear()
             self.tried.clear()

@@ -100,6 +100,10 @@ class ResponseParser:
 
     __slots__ = ("head", "on_header")
 
+    on_message_begin = on_url = on_status = on_headers_complete = on_body = on_message_complete = None
+    on_chunk_header = on_chunk_complete = None
+    """Not wanted; each new parser looks for them, and finds that out faster this way."""
+
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
         self.on_header = head.add_field

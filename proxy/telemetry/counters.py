@@ -19,6 +19,7 @@ __all__ = ["RouteCounters", "Telemetry"]
 METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"))
 OTHER: Final = b"other"
 
+_FIRST_BOUND: Final = DURATION_BOUNDS[0]
 _EMPTY: Final = (0,) * (len(DURATION_BOUNDS) + 1)
 
 
@@ -65,14 +66,18 @@ class RouteCounters:
             self._requests[method, status] += 1
         except KeyError:
             self._count_first(method, status)
-        self._duration[bisect_left(DURATION_BOUNDS, duration)] += 1
+        self._duration[0 if duration <= _FIRST_BOUND else bisect_left(DURATION_BOUNDS, duration)] += 1
         self._duration_total += duration
         if upstream_duration >= 0.0:
-            self._upstream[bisect_left(DURATION_BOUNDS, upstream_duration)] += 1
+            self._upstream[
+                0 if upstream_duration <= _FIRST_BOUND else bisect_left(DURATION_BOUNDS, upstream_duration)
+            ] += 1
             self._upstream_total += upstream_duration
-        self.request_bytes += request_bytes
         self.response_bytes += response_bytes
-        self.retries += retries
+        if request_bytes:
+            self.request_bytes += request_bytes
+        if retries:
+            self.retries += retries
 
     def _count_first(self, method: bytes, status: int) -> None:
         """The first request of its kind since the drain, or one with a method that is not told apart."""

@@ -188,20 +188,21 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             # Bytes that nobody asked for: the next response could not be trusted (SECURITY class "surplus bytes").
             self.close()
             return
         mode = self._mode
         try:
             if mode == _HEAD:
-                self._read_head(data)
+                self._read_head(exchange, data)
             elif mode == _COUNTED:
                 self._read_counted(data)
             elif mode == _CHUNKED:
                 self._read_chunked(data)
             elif mode == _TO_EOF:
-                self.exchange.response_body(data)
+                exchange.response_body(data)
             else:
                 self._tunnel.tunnel_data(data)
         except MessageError as error:
@@ -260,11 +261,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     # ---- reading
 
-    def _read_head(self, data: bytes) -> None:
-        exchange = self.exchange
-        assert exchange is not None
-        if self._buffer:
-            data = self._buffer + data
+    def _read_head(self, exchange: Receiver, data: bytes) -> None:
+        buffered = self._buffer
+        if buffered:
+            data = buffered + data
         self.responded = True
         head = self.head
         while True:
@@ -298,9 +298,10 @@ class UpstreamConnection(asyncio.Protocol):
                     return
             if not data:
                 return
-        if self._buffer:
+        if buffered:
             self._buffer = b""
-        self._informational = 0
+        if self._informational:
+            self._informational = 0
         length = head.content_length
         if length == len(data):
             now = monotonic()
