@@ -144,7 +144,9 @@ async def test_chaos_mixes_up_no_responses_repeats_no_post_and_leaves_nothing(se
     Each answer belongs to its request, no POST is executed twice, and in the end nothing is under way.
     """
     chaos = Chaos(seed)
-    settings = Settings(header_timeout=0.2, read_timeout=0.2, body_timeout=0.2, max_connections=CLIENTS - 2)
+    settings = Settings(
+        header_timeout=0.2, keepalive_timeout=0.3, read_timeout=0.2, body_timeout=0.2, max_connections=CLIENTS - 2
+    )
     async with (
         raw_backend(chaos.backend(1.0)) as first,
         raw_backend(chaos.backend(1.0)) as second,
