@@ -70,6 +70,8 @@ class Exchange(ExchangeState):
         runtime.active += 1
         self.response_started = False
         self.request_bytes = self.response_bytes = 0
+        if self.error:
+            self.error = ""
         if head.plain:
             self.request_done = True
             self.request_id = b"%032x" % runtime.random_bits(128)
@@ -467,8 +469,6 @@ class Exchange(ExchangeState):
         if cluster is not None and cluster.retry_tokens < RETRY_TOKENS_MAX:
             cluster.retry_tokens += runtime.state.settings.retry_budget_percent / 100.0
         record(self, now or monotonic())
-        if self.error:
-            self.error = ""
         if self.unusual:
             self.kept.clear()
             self.tried.clear()
