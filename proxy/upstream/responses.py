@@ -104,15 +104,16 @@ class ResponseReader:
             MessageError: they are no response.
         """
         mode = self._mode
+        exchange = self.exchange
+        assert exchange is not None
         if mode == HEAD_MODE:
-            self._read_head(data)
+            self._read_head(exchange, data)
         elif mode == _COUNTED:
             self._read_counted(data)
         elif mode == _CHUNKED:
             self._read_chunked(data)
         elif mode == _TO_EOF:
-            assert self.exchange is not None
-            self.exchange.response_body(data)
+            exchange.response_body(data)
         else:
             self._tunnel.tunnel_data(data)
 
