@@ -18,6 +18,10 @@ from proxy.message.response import ResponseHead
 __all__ = ["HEAD_END", "RequestParser", "ResponseParser"]
 
 HEAD_END: Final = b"\r\n\r\n"
+_VISIBLE: Final = bytes(range(0x21, 0x7F))
+"""What llhttp lets pass in a target."""
+_MAX_COMPARED: Final = 4096
+"""Bytes of header lines kept for the comparison with the next head."""
 
 _TOKEN_AND_SPACE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _NO_WORD: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -30,15 +34,26 @@ _PAUSED: Final = "PauseOnCONNECTUpgrade"
 
 
 class RequestParser:
-    """Reads request heads of one connection into one :class:`RequestHead`."""
+    """Reads request heads of one connection into one :class:`RequestHead`.
 
-    __slots__ = ("_parser", "_target", "head", "on_header")
+    Clients that keep a connection tend to send the same header lines again. Where method, version and every byte of the
+    lines are those of the last head, so is everything that follows from them: only the target is new, and only it is
+    looked at.
+    """
+
+    __slots__ = ("_host", "_lines", "_parser", "_start", "_tail", "_target", "head", "on_header")
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
         self.on_header = head.add_field
         self._parser: Any = None
         self._target = b""
+        self._start = b""
+        """Of the last head: its method and the space."""
+        self._tail = b""
+        """Of the last head: everything behind its target; empty where it is not to be compared with."""
+        self._lines = b""
+        self._host = b""
 
     def on_url(self, url: bytes) -> None:
         """Called by the parser."""
@@ -50,10 +65,19 @@ class RequestParser:
         Raises:
             BadRequest: it is not one, or its framing is in doubt.
         """
+        head = self.head
+        tail = self._tail
+        if tail and data.endswith(tail) and data.startswith(self._start):
+            target = data[len(self._start) : -len(tail)]
+            if target[:1] == b"/" and not target.translate(None, _VISIBLE):
+                head.target = target
+                head.host = self._host
+                head.lines = self._lines
+                return
+        self._tail = b""
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
-        head = self.head
         head.reset()
         try:
             parser.feed_data(data)
@@ -80,15 +104,22 @@ class RequestParser:
         # which stands one space behind the method, or it is none of ours.
         end = len(method) + len(target) + 1
         if data.startswith(b" HTTP/1.1\r\n", end):
-            head.settle(method, 1, data[end + 11 : -2])
+            minor = 1
         elif data.startswith(b" HTTP/1.0\r\n", end):
-            head.settle(method, 0, data[end + 11 : -2])
+            minor = 0
         else:
             self._parser = None
             raise BadRequest("BadRequestLine")
-        if head.content_length != NO_BODY:
-            # It waits for a body that it will not be given.
+        lines = data[end + 11 : -2]
+        head.settle(method, minor, lines)
+        if head.content_length != NO_BODY or not head.keep_alive:
+            # It waits for a body that it will not be given, or for nothing more.
             self._parser = None
+        elif minor == 1 and not head.upgrade and len(lines) <= _MAX_COMPARED:
+            self._start = method + b" "
+            self._tail = data[end:]
+            self._lines = head.lines
+            self._host = head.host
 
     def close(self) -> None:
         """Break the reference cycle between the parser and this object."""
