@@ -88,8 +88,9 @@ class RequestHead:
 
     def add_field(self, name: bytes, value: bytes) -> None:
         """Take a header field in. ``name`` is a token, ``value`` without surrounding line ends."""
-        kind = _KINDS.get(name)
-        if kind is None:
+        try:
+            kind = _KINDS[name]
+        except KeyError:
             kind = fields.request_kind(name)
         if kind:
             if kind == _HOST and _HOST not in self.special:

@@ -73,8 +73,9 @@ class ResponseHead:
 
     def add_field(self, name: bytes, value: bytes) -> None:
         """Take a header field in."""
-        kind = _KINDS.get(name)
-        if kind is None:
+        try:
+            kind = _KINDS[name]
+        except KeyError:
             kind = fields.response_kind(name)
         if kind:
             special = self.special
