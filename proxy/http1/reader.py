@@ -111,7 +111,11 @@ class RequestParser:
             self._parser = None
             raise BadRequest("BadRequestLine")
         lines = data[end + 11 : -2]
-        head.settle(method, minor, lines)
+        try:
+            head.settle(method, minor, lines)
+        except BadRequest:
+            self._parser = None
+            raise
         if head.content_length != NO_BODY or not head.keep_alive:
             # It waits for a body that it will not be given, or for nothing more.
             self._parser = None
