@@ -207,7 +207,7 @@ async def test_a_mute_worker_costs_a_scrape_no_more_than_the_limit() -> None:
     async with running(mood="mute") as parts:
         began = time.monotonic()
         await parts.supervisor.refresh_stats(0.1)
-        assert 0.1 <= time.monotonic() - began < 3.0
+        assert 0.09 <= time.monotonic() - began < 3.0  # the event loop counts whole milliseconds
 
 
 async def test_drained_workers_end_and_are_not_replaced() -> None:
