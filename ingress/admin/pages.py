@@ -52,7 +52,7 @@ def problems_json(problems: Sequence[Problem]) -> bytes:
 
 
 def _line(problem: Problem) -> str:
-    place = f" ({problem.source.file}:{problem.source.line})" if problem.source else ""
+    place = f" [{problem.source}]" if problem.source else ""
     field = f" {problem.field}" if problem.field else ""
     return f"{problem.severity} {problem.object}{place}{field}: {problem.message} ({problem.reason})"
 

@@ -54,7 +54,7 @@ def summary(problems: Sequence[Problem], served: int) -> str:
 
 
 def _place(problem: Problem) -> str:
-    return f"{problem.source.file}:{problem.source.line}" if problem.source else "-"
+    return str(problem.source) if problem.source else "-"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -35,5 +35,5 @@ class ProblemLog:
 def _facts(problem: Problem) -> dict[str, str]:
     facts = {"object": str(problem.object), "field": problem.field, "reason": problem.reason}
     if problem.source is not None:
-        facts["source"] = f"{problem.source.file}:{problem.source.line}"
+        facts["source"] = str(problem.source)
     return {name: value for name, value in facts.items() if value}

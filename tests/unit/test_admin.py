@@ -170,7 +170,7 @@ async def test_problems_as_text_and_json(admin: Admin) -> None:
     assert await admin.get("/problems") == (200, "No problems.\n")
     admin.view.problems = (PROBLEM,)
     assert (await admin.get("/problems"))[1] == (
-        "error Ingress shop/web (web.yaml:3) spec.rules[0].host: the host is bad (BadHost)\n"
+        "error Ingress shop/web [web.yaml:3 (document 1)] spec.rules[0].host: the host is bad (BadHost)\n"
     )
     _, text = await admin.get("/problems", Accept="application/json")
     assert msgspec.json.decode(text, type=list[Problem]) == [PROBLEM]
