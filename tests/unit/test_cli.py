@@ -69,7 +69,9 @@ def test_check_names_object_place_field_and_message_of_each_problem(folder: Path
     result = pyngress("check", str(folder))
     assert result.exit_code == 1
     problem, summary = result.output.splitlines()
-    assert problem.startswith("error  Ingress shop/web  manifests/ingress.yaml:1 (document 1)  spec.rules[0].http.paths[1].backend")
+    assert problem.startswith(
+        "error  Ingress shop/web  manifests/ingress.yaml:1 (document 1)  spec.rules[0].http.paths[1].backend"
+    )
     assert "cart" in problem
     assert "\x1b" not in problem
     assert summary == "1 Ingress served: 1 error, 0 warnings"
