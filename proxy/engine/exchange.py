@@ -74,7 +74,7 @@ class Exchange(ExchangeState):
             self.error = ""
         if head.plain:
             self.request_done = True
-            self.request_id = b"%032x" % runtime.random_bits(128)
+            self.request_id = runtime.request_id()
         else:
             self._look_closer(head)
         route = self.route = (None if host is None else host.match(head.path)) or state.default
@@ -281,26 +281,24 @@ class Exchange(ExchangeState):
 
     def response_head(self, head: ResponseHead) -> None:
         """The response begins; no retry from here on."""
-        self._responded(head)
+        close = self._responded(head)
         if self.kept:
             self.kept.clear()
         self.replayable = False
         self.unusual = True
-        self.downstream.begin_response(
-            head, close=not self.request_done or self.runtime.draining or not self.head.keep_alive
-        )
+        self.downstream.begin_response(head, close=close)
 
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         """Head and (counted) body came together: the common case, in one step."""
-        self._responded(head)
+        close = self._responded(head)
         self.response_bytes = len(body)
-        close = not self.request_done or self.runtime.draining or not self.head.keep_alive
         self.upstream = None
         self._release_endpoint()
         self._finish(now)
         self.downstream.send_response(head, body, close, now)
 
-    def _responded(self, head: ResponseHead) -> None:
+    def _responded(self, head: ResponseHead) -> bool:
+        """Note the response's head; true where the client's connection must close behind it."""
         self.status = head.status
         self.response_started = True
         endpoint = self.endpoint
@@ -309,6 +307,7 @@ class Exchange(ExchangeState):
         if self.error:
             # Of a try before this one.
             self.error = ""
+        return not self.request_done or self.runtime.draining or not self.head.keep_alive
 
     def response_flush(self) -> None:
         """The head came without a body yet."""

@@ -30,7 +30,7 @@ _OWN_OPTIONS: Final = (b"close", b"keep-alive", b"upgrade", b"content-length")
 
 
 class ResponseHead:
-    """One object per upstream connection, reset for each response. ``pieces`` as in ``RequestHead``."""
+    """One object per upstream connection, reset for each response. ``lines`` and ``special`` as in ``RequestHead``."""
 
     __slots__ = (
         "content_length",

@@ -275,8 +275,7 @@ class Http1Connection(Http1Responses):
 
     def _take_body(self, payload: bytes) -> None:
         exchange, decoder = self._exchange, self._decoder
-        discarding = self._phase == DISCARD_PHASE
-        if payload and not discarding:
+        if payload and self._phase != DISCARD_PHASE:
             exchange.request_body(payload)
         if not (self._body_left == 0 if decoder is None else decoder.done):
             return
@@ -316,22 +315,20 @@ class Http1Connection(Http1Responses):
         else:
             own = self._runtime.own_fields(has_server=SERVER in special, has_date=DATE in special)
         minor = self.head.minor
-        if close or minor == 0:
-            self.transport.write(encode_response(head, own, body, minor=minor, chunked=False, close=close))
-        else:
-            self.transport.write(b"".join((head.start, head.lines, own, b"\r\n", body)))
-            if (
-                self._phase == WAIT_PHASE
-                and not self._held
-                and not self._paused
-                and not self._write_blocked
-                and not self._client_eof
-                and not self._connections.closing
-            ):
-                # The common case of what follows.
-                self._phase = HEAD_PHASE
-                self._since = now
-                return
+        self.transport.write(encode_response(head, own, body, minor=minor, chunked=False, close=close))
+        if (
+            self._phase == WAIT_PHASE
+            and not close
+            and not self._held
+            and not self._paused
+            and not self._write_blocked
+            and not self._client_eof
+            and not self._connections.closing
+        ):
+            # The common case of what follows.
+            self._phase = HEAD_PHASE
+            self._since = now
+            return
         self._close = close
         self._response_over()
 

@@ -126,7 +126,7 @@ class UpstreamConnection(ResponseReader, asyncio.Protocol):
             if self._mode == HEAD_MODE:
                 self._read_head(exchange, data)
             else:
-                self._read(data)
+                self._read_rest(exchange, data)
         except MessageError as error:
             self._fail(error.reason)
 

@@ -97,21 +97,17 @@ class ResponseReader:
         self._left = 0
         self._mode = HEAD_MODE
 
-    def _read(self, data: bytes) -> None:
-        """Take bytes that came; ``exchange`` must be set.
+    def _read_rest(self, exchange: Receiver, data: bytes) -> None:
+        """Take bytes that came in any mode but ``HEAD_MODE``.
 
         Raises:
             MessageError: they are no response.
         """
         mode = self._mode
-        exchange = self.exchange
-        assert exchange is not None
-        if mode == HEAD_MODE:
-            self._read_head(exchange, data)
-        elif mode == _COUNTED:
-            self._read_counted(data)
+        if mode == _COUNTED:
+            self._read_counted(exchange, data)
         elif mode == _CHUNKED:
-            self._read_chunked(data)
+            self._read_chunked(exchange, data)
         elif mode == _TO_EOF:
             exchange.response_body(data)
         else:
@@ -156,7 +152,7 @@ class ResponseReader:
                 break
             self._buffer = b""
             if head.status == 101:
-                self._switch(data)
+                self._switch(exchange, data)
                 return
             self._informational += 1
             if self._informational > _MAX_INFORMATIONAL:
@@ -190,12 +186,12 @@ class ResponseReader:
             self._left = length
             self._mode = _COUNTED
             if data:
-                self._read_counted(data)
+                self._read_counted(exchange, data)
         elif length == CHUNKED:
             self._decoder = ChunkedDecoder()
             self._mode = _CHUNKED
             if data:
-                self._read_chunked(data)
+                self._read_chunked(exchange, data)
         else:
             assert length == UNTIL_CLOSE
             self._mode = _TO_EOF
@@ -203,9 +199,7 @@ class ResponseReader:
             if data:
                 exchange.response_body(data)
 
-    def _read_counted(self, data: bytes) -> None:
-        exchange = self.exchange
-        assert exchange is not None
+    def _read_counted(self, exchange: Receiver, data: bytes) -> None:
         left = self._left - len(data)
         if left > 0:
             self._left = left
@@ -218,9 +212,8 @@ class ResponseReader:
         if self.exchange is exchange:
             self._end(surplus)
 
-    def _read_chunked(self, data: bytes) -> None:
-        exchange, decoder = self.exchange, self._decoder
-        assert exchange is not None
+    def _read_chunked(self, exchange: Receiver, data: bytes) -> None:
+        decoder = self._decoder
         assert decoder is not None
         body = decoder.feed(data)
         if body:
@@ -231,13 +224,10 @@ class ResponseReader:
             # The beginning of a chunk came with the head.
             exchange.response_flush()
         if decoder.done:
-            self._decoder = None
-            decoder.close()
+            self._drop_decoder()
             self._end(decoder.surplus, decoder.trailers)
 
-    def _switch(self, rest: bytes) -> None:
-        exchange = self.exchange
-        assert exchange is not None
+    def _switch(self, exchange: Receiver, rest: bytes) -> None:
         tunnel = exchange.switched(self.head, rest)
         if tunnel is None:
             raise BadResponse("UnexpectedSwitch")

@@ -10,7 +10,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from time import monotonic
 from typing import Final, Literal
@@ -155,8 +155,7 @@ class Worker:
 
     # ---- time
 
-    def _every(self, seconds: float, work: object) -> None:
-        assert callable(work)
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
         slot = len(self._timers)
 
         def run() -> None:

@@ -13,7 +13,9 @@ from tests.support.backend import Backend, Conversation, raw_backend
 from tests.support.clients import reset
 from tests.support.failing import (
     CLUSTER,
+    IDEMPOTENT,
     OK,
+    OTHERS,
     answers,
     client_of,
     cluster_of,
@@ -26,21 +28,10 @@ from tests.support.failing import (
     request,
     resets,
     status,
+    status_of,
     turn_to,
 )
-from tests.support.proxy import RunningProxy, one_route, running_proxy
-
-IDEMPOTENT = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
-OTHERS = ["POST", "PATCH"]
-
-
-async def _status(proxy: RunningProxy, text: bytes) -> int:
-    """The status of one request on a connection of its own; afterwards nothing is left of it."""
-    async with client_of(proxy) as client:
-        client.send(text)
-        answer = status(await client.read_head())
-    await quiet(proxy)
-    return answer
+from tests.support.proxy import one_route, running_proxy
 
 
 @pytest.mark.parametrize("method", IDEMPOTENT + OTHERS)
@@ -50,7 +41,7 @@ async def test_a_refused_connection_leads_to_another_endpoint(method: str) -> No
     with refusing_port() as refusing:
         async with raw_backend(answers()) as backend, running_proxy(one_route([refusing, backend.port])) as proxy:
             turn_to(proxy, 0)
-            assert await _status(proxy, request(method, body=body)) == 200
+            assert await status_of(proxy, request(method, body=body)) == 200
             assert endpoint_of(proxy, 0).suspect
             assert not endpoint_of(proxy, 1).suspect
             assert proxy.worker.telemetry.upstream_connect_failures == 1
@@ -61,7 +52,7 @@ async def test_when_all_refuse_the_answer_is_502() -> None:
     """Every endpoint is tried at most once, then the client hears of it."""
     with refusing_port() as first, refusing_port() as second:
         async with running_proxy(one_route([first, second])) as proxy:
-            assert await _status(proxy, request()) == 502
+            assert await status_of(proxy, request()) == 502
             assert proxy.worker.telemetry.upstream_connect_failures == 2
 
 
@@ -72,8 +63,8 @@ async def test_without_endpoints_the_answer_is_503(missing: bool) -> None:
     if missing:
         table = msgspec.structs.replace(table, clusters={})
     async with running_proxy(table) as proxy:
-        assert await _status(proxy, request()) == 503
-        assert await _status(proxy, request("POST", body=b"abc")) == 503
+        assert await status_of(proxy, request()) == 503
+        assert await status_of(proxy, request("POST", body=b"abc")) == 503
 
 
 async def test_a_connect_timeout_leads_to_another_endpoint() -> None:
@@ -86,11 +77,11 @@ async def test_a_connect_timeout_leads_to_another_endpoint() -> None:
         ):
             turn_to(proxy, 0)
             started = time.monotonic()
-            assert await _status(proxy, request("POST", body=b"abc")) == 200
+            assert await status_of(proxy, request("POST", body=b"abc")) == 200
             assert 0.15 < time.monotonic() - started < 1
             started = time.monotonic()
             for _ in range(5):
-                assert await _status(proxy, request()) == 200
+                assert await status_of(proxy, request()) == 200
             assert time.monotonic() - started < 0.2
 
 
@@ -98,7 +89,7 @@ async def test_a_connect_timeout_everywhere_is_504() -> None:
     """Nothing else is left to try."""
     with deaf_port() as deaf:
         async with running_proxy(one_route([deaf], settings=Settings(connect_timeout=0.2))) as proxy:
-            assert await _status(proxy, request()) == 504
+            assert await status_of(proxy, request()) == 504
 
 
 async def test_max_retries_bounds_the_tries() -> None:
@@ -110,7 +101,7 @@ async def test_max_retries_bounds_the_tries() -> None:
                 backend.heads.clear()
             table = one_route([each.port for each in backends], settings=Settings(max_retries=allowed))
             async with running_proxy(table) as proxy:
-                assert await _status(proxy, request()) == 502
+                assert await status_of(proxy, request()) == 502
             assert sum(len(backend.heads) for backend in backends) == min(allowed + 1, 3)
 
 
@@ -119,10 +110,10 @@ async def test_retries_in_an_outage_have_a_budget() -> None:
     async with raw_backend(resets()) as first, raw_backend(resets()) as second:
         settings = Settings(retry_budget_percent=20)
         async with running_proxy(one_route([first.port, second.port], settings=settings)) as proxy:
-            assert await _status(proxy, request()) == 502
+            assert await status_of(proxy, request()) == 502
             cluster_of(proxy).retry_tokens = 0.0
             for _ in range(50):
-                assert await _status(proxy, request()) == 502
+                assert await status_of(proxy, request()) == 502
             assert len(first.heads) + len(second.heads) == 2 + 50 + 9  # The tenth share comes with the last request.
             assert proxy.worker.telemetry.retries_denied == 50 - 9
 
@@ -136,7 +127,7 @@ async def test_a_retry_at_a_healthy_endpoint_costs_no_budget() -> None:
     ):
         cluster_of(proxy).retry_tokens = 0.0
         turn_to(proxy, 0)
-        assert await _status(proxy, request()) == 200
+        assert await status_of(proxy, request()) == 200
         assert len(broken.heads) == 1
 
 
@@ -146,7 +137,7 @@ async def test_refusals_cost_no_budget() -> None:
         async with raw_backend(answers()) as backend, running_proxy(one_route([refusing, backend.port])) as proxy:
             cluster_of(proxy).retry_tokens = 0.0
             turn_to(proxy, 0)
-            assert await _status(proxy, request("POST", body=b"x")) == 200
+            assert await status_of(proxy, request("POST", body=b"x")) == 200
 
 
 async def test_a_read_timeout_leads_to_another_endpoint_and_ejects_the_first() -> None:
@@ -221,7 +212,7 @@ async def test_a_dial_that_nobody_waits_for_any_more_fills_the_pool() -> None:
             assert status(answer) == 400
         await quiet(proxy)
         assert len(endpoint_of(proxy).idle) == 1
-        assert await _status(proxy, request()) == 200
+        assert await status_of(proxy, request()) == 200
     assert backend.connections == 1
     assert len(backend.heads) == 1
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.failing import (
+    IDEMPOTENT,
+    OTHERS,
     answers,
     client_of,
     endpoint_of,
@@ -16,21 +18,10 @@ from tests.support.failing import (
     request,
     resets,
     status,
+    status_of,
     turn_to,
 )
-from tests.support.proxy import RunningProxy, one_route, running_proxy
-
-IDEMPOTENT = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
-OTHERS = ["POST", "PATCH"]
-
-
-async def _status(proxy: RunningProxy, text: bytes) -> int:
-    """The status of one request on a connection of its own; afterwards nothing is left of it."""
-    async with client_of(proxy) as client:
-        client.send(text)
-        answer = status(await client.read_head())
-    await quiet(proxy)
-    return answer
+from tests.support.proxy import one_route, running_proxy
 
 
 @pytest.mark.parametrize("method", IDEMPOTENT)
@@ -43,7 +34,7 @@ async def test_an_idempotent_request_that_was_reset_is_sent_elsewhere(method: st
         running_proxy(one_route([broken.port, backend.port])) as proxy,
     ):
         turn_to(proxy, 0)
-        assert await _status(proxy, request(method, body=body)) == 200
+        assert await status_of(proxy, request(method, body=body)) == 200
     assert (len(broken.heads), len(backend.heads)) == (1, 1)
     assert backend.bodies == [body]
 
@@ -57,7 +48,7 @@ async def test_another_request_that_was_reset_is_not_sent_again(method: str, bod
         raw_backend(resets()) as other,
         running_proxy(one_route([broken.port, other.port])) as proxy,
     ):
-        assert await _status(proxy, request(method, body=body)) == 502
+        assert await status_of(proxy, request(method, body=body)) == 502
     assert len(broken.heads) + len(other.heads) == 1
 
 
@@ -76,7 +67,7 @@ async def test_a_request_that_an_endpoint_closed_on_is_sent_elsewhere_if_idempot
         running_proxy(one_route([closing.port, backend.port])) as proxy,
     ):
         turn_to(proxy, 0)
-        assert await _status(proxy, request(method, body=b"abc")) == expected
+        assert await status_of(proxy, request(method, body=b"abc")) == expected
         assert endpoint_of(proxy, 0).suspect
     assert (len(closing.heads), len(backend.heads)) == (1, expected == 200)
 
@@ -95,7 +86,7 @@ async def test_a_body_is_replayed_up_to_a_limit(size: int, expected: int, chunke
         running_proxy(one_route([broken.port, backend.port])) as proxy,
     ):
         turn_to(proxy, 0)
-        assert await _status(proxy, text) == expected
+        assert await status_of(proxy, text) == expected
     assert len(broken.heads) == 1
     if expected == 502:
         assert not backend.heads
@@ -109,8 +100,8 @@ async def test_a_body_is_replayed_up_to_a_limit(size: int, expected: int, chunke
 async def test_the_limit_holds_on_a_pooled_connection_too(size: int, expected: int) -> None:
     """There the body flows as it comes, and what went by is kept up to the limit and no further."""
     async with raw_backend(resets(after=1)) as backend, running_proxy(one_route([backend.port])) as proxy:
-        assert await _status(proxy, request()) == 200
-        assert await _status(proxy, request("PUT", body=b"x" * size)) == expected
+        assert await status_of(proxy, request()) == 200
+        assert await status_of(proxy, request("PUT", body=b"x" * size)) == expected
     assert [len(body) for body in backend.bodies] == [0, size, size][: len(backend.bodies)]
     assert len(backend.bodies) == (3 if expected == 200 else 2)
 
@@ -168,7 +159,7 @@ async def test_a_malformed_response_is_502_and_not_retried(response: bytes) -> N
         running_proxy(one_route([broken.port, backend.port])) as proxy,
     ):
         turn_to(proxy, 0)
-        assert await _status(proxy, request()) == 502
+        assert await status_of(proxy, request()) == 502
         assert not endpoint_of(proxy, 0).suspect
         assert not endpoint_of(proxy, 0).idle
     assert (len(broken.heads), len(backend.heads)) == (1, 0)
@@ -190,7 +181,7 @@ async def test_a_response_that_breaks_off_in_its_head_is_not_retried() -> None:
         running_proxy(one_route([broken.port, backend.port])) as proxy,
     ):
         turn_to(proxy, 0)
-        assert await _status(proxy, request()) == 502
+        assert await status_of(proxy, request()) == 502
     assert (len(broken.heads), len(backend.heads)) == (1, 0)
 
 

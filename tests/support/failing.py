@@ -14,7 +14,9 @@ from tests.support.proxy import HOST, RawClient, RunningProxy
 
 __all__ = [
     "CLUSTER",
+    "IDEMPOTENT",
     "OK",
+    "OTHERS",
     "answers",
     "client_of",
     "closes_after",
@@ -28,10 +30,15 @@ __all__ = [
     "request",
     "resets",
     "status",
+    "status_of",
     "turn_to",
 ]
 
 CLUSTER = "default/backend:80"
+
+IDEMPOTENT = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
+OTHERS = ["POST", "PATCH"]
+"""Methods that may be sent again, and ones that may not."""
 """The cluster of :func:`tests.support.proxy.one_route`."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -176,3 +183,12 @@ def hangs() -> Script:
             backend.bodies.append(await conversation.read_body(head))
 
     return script
+
+
+async def status_of(proxy: RunningProxy, text: bytes) -> int:
+    """The status of one request on a connection of its own; afterwards nothing is left of it."""
+    async with client_of(proxy) as client:
+        client.send(text)
+        answer = status(await client.read_head())
+    await quiet(proxy)
+    return answer
