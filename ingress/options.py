@@ -32,7 +32,32 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Durations in seconds, sizes in bytes."""
 
     manifests: str = ""
-    """Folder (or file) of manifests."""
+    """Folder (or file) of manifests. Empty: a cluster is watched."""
+    kubeconfig: str = ""
+    """Empty: the service account of the pod, else what kubectl would use."""
+    context: str = ""
+    """Of the kubeconfig; empty: its current one."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Empty: all. With some, Roles in them are enough."""
+    watch_namespace_selector: str = ""
+    """Labels of namespaces, as in ``kubectl -l``. Empty: all."""
+    watch_ingress_without_class: bool | None = None
+    """Serve Ingresses without any class though no class of ours is the default one. ``None``: with manifests only."""
+    publish_service: tuple[str, str] | None = None
+    """Namespace and name of the Service whose addresses Ingresses show. ``None``: see the two below."""
+    publish_status_addresses: tuple[str, ...] = ()
+    """IP addresses or host names that Ingresses show. With neither, those of the nodes that run this controller."""
+    update_status: bool = True
+    leader_election: bool = True
+    """Off: this one is always the leader; only for a single replica."""
+    election_id: str = "pyngress-leader"
+    """Name of the Lease, in the controller's namespace."""
+    webhook_port: int = 0
+    """0: no admission webhook."""
+    webhook_name: str = "pyngress"
+    """The ValidatingWebhookConfiguration, the Service and the Secret (``…-webhook``) of the webhook."""
+    configmap: tuple[str, str] | None = None
+    """Namespace and name of the ConfigMap with global settings."""
     bind: tuple[str, ...] = ("0.0.0.0", "::")
     http_port: int = 80
     https_port: int = 443
@@ -56,3 +81,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel = "info"
     settings: Settings = Settings()
     """Everything else goes to the workers as it is."""
+
+    @property
+    def serves_classless(self) -> bool:
+        """``watch_ingress_without_class``, decided."""
+        wanted = self.watch_ingress_without_class
+        return bool(self.manifests) if wanted is None else wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingress.cli.render import columns, paint
 from proxy.routing import Candidate, Explanation
-from proxy.table import Forward, Route, Table
+from proxy.table import Forward, Redirect, Route, Table
 
 __all__ = ["explanation_lines"]
 
@@ -31,6 +31,8 @@ def _answer(table: Table, explanation: Explanation) -> str:
 
 
 def _target(table: Table, route: Route) -> str:
+    if isinstance(route.action, Redirect):
+        return paint(f"a redirect ({route.action.status})", "yellow")
     if not isinstance(route.action, Forward):
         return paint(f"status {route.action.status} ({route.action.reason})", "yellow")
     cluster = table.clusters.get(route.action.cluster)

@@ -4,15 +4,20 @@ Fields and their meaning are those of the Kubernetes API; only those that Pyngre
 """
 
 from ingress.resources.core import (
+    ConfigMap,
     EndpointAddress,
     EndpointPort,
     Endpoints,
     EndpointSubset,
+    LoadBalancer,
+    LoadBalancerAddress,
     Secret,
     Service,
     ServicePort,
     ServiceSpec,
+    ServiceStatus,
 )
+from ingress.resources.crd import IngressClassParameters, Response, TrafficPolicy
 from ingress.resources.discovery import EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort
 from ingress.resources.meta import ObjectMeta, ObjectRef, Source
 from ingress.resources.networking import (
@@ -30,12 +35,13 @@ from ingress.resources.networking import (
     TypedReference,
 )
 from ingress.resources.problem import Problem, Severity
-from ingress.resources.snapshot import Key, Snapshot
-
-KubernetesObject = Ingress | IngressClass | Service | EndpointSlice | Endpoints | Secret
+from ingress.resources.snapshot import KINDS, Change, Key, Kind, KubernetesObject, Snapshot, Wanted
 
 __all__ = [
+    "KINDS",
     "BackendPort",
+    "Change",
+    "ConfigMap",
     "EndpointAddress",
     "EndpointConditions",
     "EndpointPort",
@@ -45,6 +51,7 @@ __all__ = [
     "Ingress",
     "IngressBackend",
     "IngressClass",
+    "IngressClassParameters",
     "IngressClassSpec",
     "IngressHttp",
     "IngressPath",
@@ -52,19 +59,26 @@ __all__ = [
     "IngressSpec",
     "IngressTls",
     "Key",
+    "Kind",
     "KubernetesObject",
+    "LoadBalancer",
+    "LoadBalancerAddress",
     "ObjectMeta",
     "ObjectRef",
     "Problem",
+    "Response",
     "Secret",
     "Service",
     "ServiceBackend",
     "ServicePort",
     "ServiceSpec",
+    "ServiceStatus",
     "Severity",
     "SliceEndpoint",
     "SlicePort",
     "Snapshot",
     "Source",
+    "TrafficPolicy",
     "TypedReference",
+    "Wanted",
 ]

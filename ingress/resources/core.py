@@ -1,4 +1,4 @@
-"""``v1``: Service, Endpoints and Secret."""
+"""``v1``: Service, Endpoints, Secret and ConfigMap."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import msgspec
 from ingress.resources.meta import ObjectMeta, ObjectRef, Source
 
 __all__ = [
+    "ConfigMap",
     "EndpointAddress",
     "EndpointPort",
     "EndpointSubset",
     "Endpoints",
+    "LoadBalancer",
+    "LoadBalancerAddress",
     "Secret",
     "Service",
     "ServicePort",
     "ServiceSpec",
+    "ServiceStatus",
 ]
 
 
@@ -34,7 +38,27 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(default="", name="clusterIP")
     external_name: str = ""
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     ports: tuple[ServicePort, ...] = ()
+
+
+class LoadBalancerAddress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, order=True):
+    """``LoadBalancerIngress``, of a Service or an Ingress: an IP address or a host name."""
+
+    ip: str = ""
+    hostname: str = ""
+
+
+class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``LoadBalancerStatus``, of a Service or an Ingress."""
+
+    ingress: tuple[LoadBalancerAddress, ...] = ()
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``ServiceStatus``."""
+
+    load_balancer: LoadBalancer = LoadBalancer()
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +66,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     metadata: ObjectMeta
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
     source: Source | None = None
 
     @property
@@ -97,3 +122,16 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
     def __repr__(self) -> str:
         return f"Secret({self.metadata.namespace}/{self.metadata.name}, keys={sorted(self.data)})"
+
+
+class ConfigMap(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A ConfigMap. ``binary_data`` is decoded from base64."""
+
+    metadata: ObjectMeta
+    data: dict[str, str] = {}
+    binary_data: dict[str, bytes] = {}
+    source: Source | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(kind="ConfigMap", namespace=self.metadata.namespace, name=self.metadata.name)

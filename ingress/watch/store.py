@@ -7,30 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ingress.resources import (
-    Endpoints,
-    EndpointSlice,
-    Ingress,
-    IngressClass,
-    Key,
-    KubernetesObject,
-    ObjectRef,
-    Problem,
-    Secret,
-    Service,
-    Snapshot,
-)
+from ingress.resources import KINDS, Key, KubernetesObject, ObjectRef, Problem, Snapshot
 
 __all__ = ["Loaded", "assemble"]
-
-_MAPS: dict[type, str] = {
-    Ingress: "ingresses",
-    IngressClass: "ingress_classes",
-    Service: "services",
-    EndpointSlice: "endpoint_slices",
-    Endpoints: "endpoints",
-    Secret: "secrets",
-}
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +21,11 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 def assemble(objects: Iterable[KubernetesObject], problems: Iterable[Problem] = ()) -> Loaded:
     """Of two objects with the same kind, namespace and name the first counts; the second gets a Problem."""
-    maps: dict[str, dict[Key, Any]] = {name: {} for name in _MAPS.values()}
+    maps: dict[str, dict[Key, Any]] = {name: {} for name in KINDS.values()}
     found = list(problems)
     for value in objects:
         ref = value.ref
-        first = maps[_MAPS[type(value)]].setdefault((ref.namespace, ref.name), value)
+        first = maps[KINDS[type(value)]].setdefault((ref.namespace, ref.name), value)
         if first is not value:
             found.append(_duplicate(ref, value, first))
     return Loaded(snapshot=Snapshot(**maps), problems=tuple(found))

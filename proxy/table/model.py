@@ -17,28 +17,37 @@ import msgspec
 
 __all__ = [
     "AccessLogFormat",
+    "Affinity",
     "Balance",
     "BalanceMethod",
     "Certificate",
     "Cluster",
+    "Cors",
+    "Ejection",
     "Endpoint",
     "Forward",
     "HashPart",
+    "HeaderRules",
     "Host",
     "HostPattern",
     "Labels",
     "PathKind",
     "Policy",
+    "RateLimit",
+    "Redirect",
     "Respond",
     "Route",
     "RouteAction",
     "Settings",
     "Table",
+    "TlsVersion",
 ]
 
 HostPattern = str
 PathKind = Literal["exact", "prefix"]
 AccessLogFormat = Literal["off", "json", "combined"]
+TlsVersion = Literal["1.2", "1.3"]
+SameSite = Literal["", "Strict", "Lax", "None"]
 BalanceMethod = Literal["round_robin", "least_requests", "random_two", "ewma", "hash"]
 HashSource = Literal[
     "text", "remote_addr", "host", "request_uri", "uri", "args", "method", "scheme", "header", "cookie", "arg"
@@ -57,8 +66,60 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The Service port, a number or a name, as the Ingress wrote it."""
 
 
+class HeaderRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is done to the fields of a message, in this order: remove, set, add. Names in any case.
+
+    Whoever makes the table sees to it that no name or value can break framing (RFC 9110 section 5) and that no name is
+    one of framing, routing or connection management (Host, Content-Length, Transfer-Encoding, Connection, …).
+    """
+
+    remove: tuple[str, ...] = ()
+    set: dict[str, str] = {}
+    """Replaces every field of that name."""
+    add: dict[str, str] = {}
+    """Adds one more field of that name."""
+
+
+class Cors(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Cross-origin requests (Fetch standard, CORS protocol). Preflights are answered here, with 204."""
+
+    allow_origins: tuple[str, ...] = ("*",)
+    """Origins (``https://a.example``), ``*`` (any), or with ``*.`` for one label (``https://*.example.com``)."""
+    allow_methods: tuple[str, ...] = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
+    allow_headers: tuple[str, ...] = (
+        "DNT",
+        "Keep-Alive",
+        "User-Agent",
+        "X-Requested-With",
+        "If-Modified-Since",
+        "Cache-Control",
+        "Content-Type",
+        "Range",
+        "Authorization",
+    )
+    expose_headers: tuple[str, ...] = ()
+    allow_credentials: bool = True
+    """As ingress-nginx. With it, a ``*`` origin is answered by the origin that asked."""
+    max_age: int = 1728000
+    """Seconds that a browser may remember a preflight."""
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Requests of one client address on the routes with the same ``key``, per pod: all workers count together."""
+
+    key: str
+    """Whose limit it is, e.g. ``TrafficPolicy default/api``: routes of the same key share one allowance."""
+    rate: float
+    """Requests per second."""
+    burst: int
+    """Requests beyond the rate that may come at once."""
+    status: int = 429
+    exempt: tuple[str, ...] = ()
+    """CIDRs that are not limited."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Per-route limits. ``None`` means: as in :class:`Settings`."""
+    """What a route does besides forwarding. ``None`` means: as in :class:`Settings`, or not at all."""
 
     max_body_bytes: int | None = None
     connect_timeout: float | None = None
@@ -66,6 +127,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Longest wait between two reads from the upstream, seconds."""
     send_timeout: float | None = None
     """Longest wait between two writes to the upstream, seconds."""
+    max_retries: int | None = None
+    deny: tuple[str, ...] = ()
+    """CIDRs of clients that get 403; looked at before ``allow``."""
+    allow: tuple[str, ...] | None = None
+    """CIDRs of the only clients that may; empty: nobody. ``None``: all."""
+    rate_limit: RateLimit | None = None
+    cors: Cors | None = None
+    request_headers: HeaderRules | None = None
+    """Done last before the upstream gets the request."""
+    response_headers: HeaderRules | None = None
+    """Done to what the client gets, also where the answer is made here."""
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True, tag="forward"):
@@ -79,10 +151,28 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True, tag="respond"):
 
     status: int
     reason: str
-    """Shown to the client; never carries user input."""
+    """Shown to the client on the standard page; never carries user input."""
+    headers: dict[str, str] = {}
+    """Checked as in :class:`HeaderRules`. A ``Content-Type`` here is that of ``body``."""
+    body: str | None = None
+    """``None``: the standard page, which suits ``status`` and what the client accepts."""
 
 
-RouteAction = Forward | Respond
+class Redirect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="redirect"):
+    """Answer with a ``Location``. What is not given stays as the client asked for it; the query always stays."""
+
+    status: int = 302
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    """0: none is named, which is the usual one of the scheme if ``scheme`` or ``host`` is given."""
+    replace_path: str | None = None
+    """The whole path."""
+    replace_prefix: str | None = None
+    """What stands in place of the path of the (prefix) route that matched."""
+
+
+RouteAction = Forward | Respond | Redirect
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -127,6 +217,32 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hash_key: tuple[HashPart, ...] = ()
 
 
+class Affinity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A client returns to its endpoint by a cookie (RFC 6265). One whose endpoint is gone or ejected gets another."""
+
+    cookie: str = "INGRESSCOOKIE"
+    """A token (RFC 9110 section 5.6.2); the name is that of ingress-nginx."""
+    path: str = ""
+    """Empty: ``/``."""
+    max_age: int | None = None
+    """Seconds. ``None``: a session cookie."""
+    secure: bool | None = None
+    """``None``: on https."""
+    same_site: SameSite = ""
+
+
+class Ejection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When an endpoint that fails (no connection, a reset or no answer in time) is left out."""
+
+    consecutive_failures: int = 1
+    """0: never ejected."""
+    base_time: float = 5.0
+    """Seconds of the first ejection; each further one in a row lasts twice as long."""
+    max_time: float = 60.0
+    max_percent: int = 100
+    """Share of a cluster's endpoints that may be out at once; with all of them out, all are tried."""
+
+
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A backend with its endpoints, sorted, without duplicates. No endpoints: its routes answer 503."""
 
@@ -135,6 +251,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Endpoint addresses are DNS names, resolved when dialled (Service type ExternalName). Names that resolve to
     loopback, link-local or unspecified addresses are refused unless ``Settings.allow_local_names``."""
     balance: Balance = Balance()
+    affinity: Affinity | None = None
+    ejection: Ejection = Ejection()
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,6 +279,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_connections: int = 0
     """Client connections of one worker. 0: what the limit of open files allows. Beyond: 503 and close."""
 
+    tls_min_version: TlsVersion = "1.2"
     tls_handshake_timeout: float = 10.0
     header_timeout: float = 15.0
     """From the first byte (or the accept) to the end of the request head, as HAProxy ``timeout http-request``."""
