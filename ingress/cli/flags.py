@@ -20,11 +20,15 @@ from ingress.cli.values import (
     Address,
     Count,
     Duration,
+    LabelSelector,
+    Name,
+    Names,
     NamespacedName,
     Networks,
     Port,
     ServicePort,
     Size,
+    StatusAddresses,
     Value,
     Words,
     Workers,
@@ -63,6 +67,8 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown_default(self) -> str:
+        if self.default is None and self.kind == "switch":
+            return "on with --manifests, else off"
         if self.kind == "switch":
             return "on" if self.default else "off"
         if isinstance(self.kind, Value):
@@ -91,13 +97,48 @@ def _flags(
 
 _MANIFESTS = _flags(
     "Manifests",
-    ("manifests", click.STRING, "Folder (or file) of Kubernetes manifests to serve; it is watched."),
+    ("manifests", click.STRING, "Folder (or file) of Kubernetes manifests to serve in place of a cluster's objects."),
+)
+
+_CLUSTER = _flags(
+    "Cluster",
+    ("kubeconfig", click.STRING, "Kubeconfig file; none: the pod's service account, else what kubectl would use."),
+    ("context", click.STRING, "Context of the kubeconfig; none: its current one."),
+    (
+        "watch_namespaces",
+        Names(),
+        "Namespaces to watch; Roles in them are enough. None: all. Repeatable.",
+        "--watch-namespace",
+    ),
+    ("watch_namespace_selector", LabelSelector(), "Labels of the namespaces to watch, as in kubectl -l."),
+    ("configmap", NamespacedName(), "ConfigMap with global settings. Accepted for later: nothing is read from it yet."),
+)
+
+_WRITING = _flags(
+    "Status, events and admission",
+    ("publish_service", NamespacedName(), "Service whose addresses the Ingresses show in their status."),
+    (
+        "publish_status_addresses",
+        StatusAddresses(),
+        "Addresses that the Ingresses show instead. With neither: those of the nodes. Repeatable.",
+        "--publish-status-address",
+    ),
+    ("update_status", "switch", "Write the status of Ingresses and policies."),
+    ("leader_election", "switch", "Elect the one replica that writes; off: this one does."),
+    ("election_id", Name(), "Name of the Lease of the election, in the controller's namespace."),
+    ("webhook_port", Port(any_free=False, off=True), "Port of the validating admission webhook; 0: none."),
+    ("webhook_name", Name(), "Name of the webhook's configuration and Service, and of its Secret with -webhook."),
 )
 
 _TABLE = _flags(
     "Ingress objects",
-    ("ingress_class", click.STRING, "Class to serve where the manifests hold no IngressClass."),
+    ("ingress_class", click.STRING, "Class to serve where no IngressClass is to be seen."),
     ("controller_name", click.STRING, "Value of spec.controller by which an IngressClass is ours."),
+    (
+        "watch_ingress_without_class",
+        "switch",
+        "Serve Ingresses that name no class, even if no class of ours is the default one.",
+    ),
     ("default_backend", ServicePort(), "Service for requests that nothing else matches."),
     ("default_ssl_certificate", NamespacedName(), "TLS Secret for names without one; none: a self-signed certificate."),
     ("ssl_redirect", "switch", "Redirect http to https for hosts with TLS."),
@@ -133,6 +174,7 @@ _LOGS = (
 
 _REQUESTS = _flags(
     "Requests",
+    ("tls_min_version", click.Choice(["1.2", "1.3"]), "Least version of TLS that clients may use."),
     ("trusted_proxies", Networks(), "Networks whose X-Forwarded-* and X-Real-IP are believed. Repeatable."),
     ("https_redirect_port", Port(any_free=False), "Port that clients reach https on, named in redirects unless 443."),
     ("merge_slashes", "switch", "Treat // in a path as /."),
@@ -184,7 +226,7 @@ _SHUTDOWN = _flags(
 TABLE_FLAGS = (*_MANIFESTS, *_TABLE)
 """Flags that decide what the table is: of ``check``, ``routes`` and ``explain`` too."""
 
-FLAGS = (*TABLE_FLAGS, *_LISTENING, *_REQUESTS, *_LIMITS, *_TIMEOUTS, *_SHUTDOWN, *_LOGS)
+FLAGS = (*TABLE_FLAGS, *_CLUSTER, *_WRITING, *_LISTENING, *_REQUESTS, *_LIMITS, *_TIMEOUTS, *_SHUTDOWN, *_LOGS)
 
 
 class FlagOption(click.Option):
@@ -221,7 +263,7 @@ def as_option(flag: Flag) -> FlagOption:
     }
     if flag.kind == "switch":
         attributes |= {"param_decls": [f"{flag.name}/{flag.negation}"], "is_flag": True}
-        attributes["default"] = flag.default not in (False, "off")
+        attributes["default"] = None if flag.default is None else flag.default not in (False, "off")
         return FlagOption(flag, **attributes)
     attributes |= {"param_decls": [flag.name], "type": flag.kind}
     if isinstance(flag.kind, Words):

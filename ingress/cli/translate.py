@@ -39,6 +39,7 @@ def translate_files(files: Sequence[str], options: Options) -> Translated:
         if not Path(name).exists():
             raise click.UsageError(f"There is no file or folder {name!r}.")
     loaded = load([Path(name) for name in names])
+    options = msgspec.structs.replace(options, manifests=names[0])  # files are what is read, named by either way
     translation = translate(loaded.snapshot, options, now=datetime.now(UTC))
     problems = sorted({*loaded.problems, *translation.problems}, key=lambda problem: problem.sort_key)
     return Translated(table=translation.table, problems=tuple(problems), served=len(translation.served))

@@ -17,11 +17,15 @@ __all__ = [
     "Address",
     "Count",
     "Duration",
+    "LabelSelector",
+    "Name",
+    "Names",
     "NamespacedName",
     "Networks",
     "Port",
     "ServicePort",
     "Size",
+    "StatusAddresses",
     "Value",
     "Words",
     "Workers",
@@ -35,6 +39,11 @@ _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.ASCII | re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NAME = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
+_LABEL = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = rf"(?:[a-z0-9](?:[-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL}"
+_REQUIREMENT = rf"(?:!?{_LABEL_KEY}|{_LABEL_KEY}\s*(?:==?|!=)\s*(?:{_LABEL})?|{_LABEL_KEY}\s+(?:in|notin)\s*\([^()]+\))"
+_SELECTOR = re.compile(rf"\s*{_REQUIREMENT}\s*(?:,\s*{_REQUIREMENT}\s*)*", re.ASCII)
+_ONE_NAME = re.compile(_NAME, re.ASCII)
 _NAMESPACED = re.compile(rf"({_NAME})/({_NAME})", re.ASCII)
 _SERVICE_PORT = re.compile(rf"({_NAME})/({_NAME}):([a-z0-9](?:[-a-z0-9]{{0,13}}[a-z0-9])?)", re.ASCII)
 
@@ -130,9 +139,10 @@ class Port(Count):
 
     name = "port"
 
-    def __init__(self, *, any_free: bool = True) -> None:
-        super().__init__(0 if any_free else 1, 65535)
-        self.accepts = f"a port: {self.accepts}" + (" (0 picks a free one)" if any_free else "")
+    def __init__(self, *, any_free: bool = True, off: bool = False) -> None:
+        super().__init__(0 if any_free or off else 1, 65535)
+        zero = " (0 for none)" if off else " (0 picks a free one)" if any_free else ""
+        self.accepts = f"a port: {self.accepts}{zero}"
 
 
 class Workers(Value):
@@ -193,6 +203,61 @@ class Networks(Words):
 
     def read_one(self, text: str) -> str:
         return str(ipaddress.ip_network(text))
+
+
+class Name(Value):
+    """The name of an object."""
+
+    name = "name"
+    accepts = "a name: lower-case letters, digits, '-' and '.'"
+
+    def read(self, text: str) -> str:
+        if not _ONE_NAME.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+
+class Names(Words):
+    """Names of namespaces."""
+
+    name = "name,..."
+    accepts = "a name, or several with commas between: lower-case letters, digits and '-'"
+
+    def read_one(self, text: str) -> str:
+        if not _ONE_NAME.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+
+class LabelSelector(Value):
+    """A label selector as ``kubectl -l`` takes it; what it means is the API server's affair."""
+
+    name = "selector"
+    accepts = "a label selector (team=web,stage!=test, stage in (a,b), key, !key)"
+
+    def read(self, text: str) -> str:
+        if text and not _SELECTOR.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    def show(self, value: Any) -> str:
+        return str(value) or "none"
+
+
+class StatusAddresses(Words):
+    """IP addresses and host names."""
+
+    name = "ip|name,..."
+    accepts = "an IP address or a host name, or several with commas between"
+
+    def read_one(self, text: str) -> str:
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            name = text.lower()
+            if not _ONE_NAME.fullmatch(name) or name.rpartition(".")[2].isdigit():
+                raise
+            return name
 
 
 class NamespacedName(Value):
