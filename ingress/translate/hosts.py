@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 from ingress.annotations import Annotations, parse_annotations
 from ingress.options import Options
-from ingress.resources import Ingress, IngressBackend, IngressPath, Problem, Severity
+from ingress.resources import Ingress, IngressBackend, IngressClass, IngressPath, Problem, Severity
 from ingress.resources.names import host_fault
+from ingress.translate.lookup import Lookup
 from ingress.translate.part import (
     ANY_HOST,
     PLAIN_BALANCE,
@@ -31,17 +32,24 @@ _NO_POLICY: Final = Route(action=REFUSED).policy
 """The very default of the field: one value for all routes, and left out of every encoding."""
 
 
-def read_ingress(ingress: Ingress, options: Options) -> IngressPart:
-    """The part of one Ingress. Looks at nothing else; never raises."""
-    return _Reader(ingress, options).part()
+def read_ingress(
+    ingress: Ingress, options: Options, lookup: Lookup, *, ingress_class: IngressClass | None = None
+) -> IngressPart:
+    """The part of one Ingress, by which class it is ours (``None``: by none). Never raises.
+
+    Looks at other objects through ``lookup`` alone, so that the part is read again when one of them changes.
+    """
+    return _Reader(ingress, options, lookup, ingress_class).part()
 
 
 class _Reader:
     """Collects the part of one Ingress."""
 
-    def __init__(self, ingress: Ingress, options: Options) -> None:
+    def __init__(self, ingress: Ingress, options: Options, lookup: Lookup, ingress_class: IngressClass | None) -> None:
         self.ingress = ingress
         self.options = options
+        self.lookup = lookup
+        self.ingress_class = ingress_class
         annotations = parse_annotations(ingress.metadata, source=ingress.source)
         self.annotations: Annotations = annotations.values
         self.policy = annotations.values.policy if annotations.values.policy != _NO_POLICY else _NO_POLICY

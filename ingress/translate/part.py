@@ -127,6 +127,8 @@ class IngressPart(msgspec.Struct, frozen=True, kw_only=True):
     """The default backend as a route: of each host, and of :data:`ANY_HOST`. Empty: it has none."""
     backends: tuple[BackendUse, ...] = ()
     tls: tuple[TlsClaim, ...] = ()
+    applied_policies: tuple[tuple[Key, ObjectRef], ...] = ()
+    """Each TrafficPolicy that shaped this part, and the Ingress or Service that it is attached to."""
     problems: tuple[Problem, ...] = ()
 
     def problem(self, field: str, finding: Finding) -> Problem:

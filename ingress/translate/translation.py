@@ -9,14 +9,15 @@ from typing import TypeVar
 import msgspec
 
 from ingress.options import Options
-from ingress.resources import Key, ObjectRef, Problem, Snapshot
+from ingress.resources import Ingress, Key, ObjectRef, Problem, Snapshot
 from ingress.translate.backends import Backend, resolve_backends
 from ingress.translate.certificates import SecretReading, certificate_key, name_certificates, read_secret
-from ingress.translate.classes import select_ingresses
+from ingress.translate.classes import select_ingress
 from ingress.translate.conflicts import merge_hosts
 from ingress.translate.defaults import choose_default, default_backend_key, with_fallback
 from ingress.translate.hosts import read_ingress
-from ingress.translate.part import BackendKey, IngressPart
+from ingress.translate.lookup import Objects
+from ingress.translate.part import BackendKey, IngressPart, age_of
 from proxy.table import Certificate, Cluster, Forward, Host, HostPattern, Route, Table
 
 __all__ = ["Translation", "translate"]
@@ -40,8 +41,16 @@ def translate(snapshot: Snapshot, options: Options, *, now: datetime.datetime | 
     ``now`` (with a time zone) judges the dates of certificates; ``None``: they are not judged. Equal input gives an
     equal table, byte by byte: maps are in order of their keys, whatever the order of the objects.
     """
-    ingresses, problems = select_ingresses(snapshot, options)
-    parts = [read_ingress(ingress, options) for ingress in ingresses]
+    objects = Objects(snapshot)
+    problems: list[Problem] = []
+    ingresses: list[Ingress] = []
+    parts: list[IngressPart] = []
+    for ingress in sorted(snapshot.ingresses.values(), key=age_of):
+        selection = select_ingress(ingress, options, objects)
+        problems += selection.problems
+        if selection.ours:
+            ingresses.append(ingress)
+            parts.append(read_ingress(ingress, options, objects, ingress_class=selection.ingress_class))
     for part in parts:
         problems += part.problems
 

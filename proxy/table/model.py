@@ -146,7 +146,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, tag="forward"):
     cluster: str
 
 
-class Respond(msgspec.Struct, frozen=True, kw_only=True, tag="respond"):
+class Respond(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="respond"):
     """Answer here: a route whose configuration is unsafe or whose backend cannot exist answers 503."""
 
     status: int

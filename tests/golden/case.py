@@ -29,17 +29,7 @@ import msgspec
 
 from ingress.cli.flags import FLAGS, as_option, options_from
 from ingress.options import Options
-from ingress.resources import (
-    Endpoints,
-    EndpointSlice,
-    Ingress,
-    IngressClass,
-    KubernetesObject,
-    Problem,
-    Secret,
-    Service,
-    Snapshot,
-)
+from ingress.resources import KINDS, KubernetesObject, Problem, Snapshot
 from ingress.resources.decode import decode_object, expand_lists
 from ingress.resources.manifest import parse_yaml
 from ingress.translate import redact, translate
@@ -111,30 +101,15 @@ def run_case(case: Case, *, seed: int | None = None) -> Case:
 
 
 def options_of(flags: str) -> Options:
-    """What the command line makes of ``flags``."""
+    """What the command line makes of ``flags`` for a folder of manifests, which a case is."""
     command = click.Command("case", params=[as_option(flag) for flag in FLAGS])
-    return options_from(command.make_context("case", shlex.split(flags)).params)
+    return options_from(command.make_context("case", ["--manifests", ".", *shlex.split(flags)]).params)
 
 
 def snapshot_of(objects: Iterable[KubernetesObject]) -> Snapshot:
-    maps: Maps = {
-        "ingresses": {},
-        "ingress_classes": {},
-        "services": {},
-        "endpoint_slices": {},
-        "endpoints": {},
-        "secrets": {},
-    }
-    names: dict[type, str] = {
-        Ingress: "ingresses",
-        IngressClass: "ingress_classes",
-        Service: "services",
-        EndpointSlice: "endpoint_slices",
-        Endpoints: "endpoints",
-        Secret: "secrets",
-    }
+    maps: Maps = {field: {} for field in KINDS.values()}
     for one in objects:
-        maps[names[type(one)]][one.ref.namespace, one.ref.name] = one
+        maps[KINDS[type(one)]][one.ref.namespace, one.ref.name] = one
     return Snapshot(**maps)
 
 

@@ -147,11 +147,17 @@ SECRET = st.builds(
 )
 CLASS = st.builds(
     IngressClass,
-    metadata=st.builds(ObjectMeta, name=NAMES),
+    metadata=st.builds(
+        ObjectMeta,
+        name=NAMES,
+        annotations=st.sampled_from([{}, {"ingressclass.kubernetes.io/is-default-class": "true"}]),
+    ),
     spec=st.builds(IngressClassSpec, controller=st.sampled_from(["pyngress.io/ingress-controller", "x/y"])),
 )
 OPTIONS = st.builds(
     Options,
+    manifests=st.sampled_from(["", "folder"]),
+    watch_ingress_without_class=st.sampled_from([None, True, False]),
     ssl_redirect=st.booleans(),
     default_backend=st.none() | st.just(ServiceRef(namespace="n", name="a", port="80")),
     default_ssl_certificate=st.none() | st.just(("n", "a")),
@@ -255,7 +261,7 @@ def test_oldest_owns_a_path(claims: list[tuple[str, str, str, str]]) -> None:
             metadata=ObjectMeta(name=name, namespace=namespace, creation_timestamp=created),
             spec=IngressSpec(rules=(IngressRule(host="a.com", http=IngressHttp(paths=paths)),)),
         )
-    translation = translate(Snapshot(ingresses=ingresses), Options())
+    translation = translate(Snapshot(ingresses=ingresses), Options(watch_ingress_without_class=True))
     if not ingresses:
         assert translation.table.hosts == {}
         return

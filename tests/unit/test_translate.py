@@ -92,7 +92,7 @@ def run(
         endpoint_slices=of(EndpointSlice),  # type: ignore[arg-type]
         secrets=of(Secret),  # type: ignore[arg-type]
     )
-    return translate(snapshot, options or Options(), now=now)
+    return translate(snapshot, options or Options(watch_ingress_without_class=True), now=now)
 
 
 def reasons(translation: Translation) -> list[str]:
@@ -332,7 +332,12 @@ def test_default_backend_option_by_number_and_name() -> None:
     """The option's port may be a number or a name, and its route tells where it leads."""
     named = service(ports=(ServicePort(name="http", port=80),))
     for port in ("80", "http"):
-        table = run(named, options=Options(default_backend=ServiceRef(namespace="n", name="web", port=port))).table
+        table = run(
+            named,
+            options=Options(
+                watch_ingress_without_class=True, default_backend=ServiceRef(namespace="n", name="web", port=port)
+            ),
+        ).table
         assert table.default is not None
         assert table.default.action == Forward(cluster=f"n/web:{port}")
         assert table.clusters == {f"n/web:{port}": Cluster()}
