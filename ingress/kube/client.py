@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -113,6 +114,7 @@ class KubeClient:
     ) -> AsyncGenerator[list[bytes], None]:
         """Lines as they arrive, those that arrive together in one list. ``watch=1`` is added to ``params``.
 
+        The first list is empty and says that the watch stands: what happens from now on will be told.
         Ends when the server ends it in order. ``inactivity``: seconds without a byte after which it counts as lost
         (:class:`KubeUnreachable`). Close it (``contextlib.aclosing``) where it may be left early.
         """
@@ -121,6 +123,8 @@ class KubeClient:
         try:
             response = await self._send("GET", path, {**(params or {}), "watch": 1}, timeout=timeout)
             async with response:
+                _keep_alive(response)
+                yield []
                 async for chunk in response.content.iter_any():
                     self.heard_at = time.monotonic()
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -257,3 +261,15 @@ def _open(access: Access) -> RESTClientObject:
         return RESTClientObject(configuration)
     except OSError as error:  # of ssl too
         raise KubeConfigError(f"{access.name}: certificates cannot be loaded: {error}") from error
+
+
+def _keep_alive(response: aiohttp.ClientResponse) -> None:
+    """Let the kernel find out within half a minute that the other side is gone, where it could not say so."""
+    transport = response.connection.transport if response.connection is not None else None
+    found = transport.get_extra_info("socket") if transport is not None else None
+    if found is None:
+        return
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
