@@ -11,6 +11,7 @@ Rules:
 """
 
 from ingress.translate.redact import redact
-from ingress.translate.translation import Translation, translate
+from ingress.translate.translation import Translation
+from ingress.translate.translator import Translator, translate
 
-__all__ = ["Translation", "redact", "translate"]
+__all__ = ["Translation", "Translator", "redact", "translate"]

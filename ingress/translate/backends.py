@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ingress.resources import Endpoints, EndpointSlice, Service, ServicePort, Snapshot
+from ingress.resources import Endpoints, EndpointSlice, Service, ServicePort
 from ingress.resources.names import subdomain_fault
-from ingress.translate.endpoints import find_endpoints, slices_by_service
+from ingress.translate.endpoints import find_endpoints
 from ingress.translate.part import BackendKey, Finding
 from proxy.table import Cluster, Endpoint
 
-__all__ = ["Backend", "resolve_backend", "resolve_backends"]
+__all__ = ["Backend", "resolve_backend"]
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,23 +23,6 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster: Cluster
     findings: tuple[Finding, ...] = ()
-
-
-def resolve_backends(
-    keys: set[BackendKey], snapshot: Snapshot, *, allow_local_names: bool
-) -> dict[BackendKey, Backend]:
-    """Every backend, each by itself."""
-    slices = slices_by_service(snapshot.endpoint_slices.values())
-    return {
-        key: resolve_backend(
-            key,
-            service=snapshot.services.get(key.service_key),
-            slices=slices.get(key.service_key, ()),
-            endpoints=snapshot.endpoints.get(key.service_key),
-            allow_local_names=allow_local_names,
-        )
-        for key in keys
-    }
 
 
 def resolve_backend(

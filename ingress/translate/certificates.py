@@ -11,15 +11,31 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from ingress.resources import Key, Problem, Secret
-from ingress.translate.keypair import read_key_pair
+from ingress.translate.keypair import KeyPairFacts, read_key_pair
 from ingress.translate.part import ANY_HOST, GOES_FIRST, Finding, IngressPart, TlsClaim, covers
 from proxy.table import Certificate, HostPattern
 
-__all__ = ["SecretReading", "ServerNames", "certificate_key", "name_certificates", "read_secret"]
+__all__ = [
+    "NamedCertificate",
+    "PartClaims",
+    "SecretReading",
+    "certificate_key",
+    "claim_names",
+    "name_certificate",
+    "read_secret",
+]
+
+LONGEST_NOTICE: Final = datetime.timedelta(days=14)
+"""How long before its end a certificate is told of. Those of 90 days, the common kind, are renewed 30 days ahead by
+cert-manager and 20 to 30 by others: with 14 left, renewal has been failing for more than a week, and there is time."""
+NOTICE_SHARE: Final = 6
+"""A certificate of a shorter life is told of in the last sixth of it: half of the third in which it is renewed."""
+_MOMENT: Final = datetime.timedelta(microseconds=1)
 
 
 class SecretReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +45,8 @@ class SecretReading(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: it cannot serve."""
     names: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    changes_at: datetime.datetime | None = None
+    """From then on the findings are others, though the Secret is the same. ``None``: never."""
 
     def told(self, fallback: str) -> tuple[Finding, ...]:
         """The findings; where it cannot serve, with what serves instead."""
@@ -40,10 +58,18 @@ class SecretReading(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ServerNames(msgspec.Struct, frozen=True, kw_only=True):
-    """TLS name → Secret, and what was wrong on the way."""
+class PartClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """What one Ingress claims of TLS names, as its Secrets are, and what is wrong with those."""
 
-    secrets: dict[HostPattern, Key]
+    part: IngressPart
+    claims: dict[HostPattern, tuple[TlsClaim, ...]] = {}
+    problems: tuple[Problem, ...] = ()
+
+
+class NamedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """The Secret that serves one name, and the Problems of those who lost. ``None``: the default certificate does."""
+
+    secret: Key | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -63,41 +89,61 @@ def read_secret(key: Key, secret: Secret | None, *, now: datetime.datetime | Non
     if facts.fault:
         message = f"Secret {name} {facts.fault}"
         return SecretReading(findings=(Finding(reason="BadCertificate", message=message),))
-    findings: tuple[Finding, ...] = ()
-    if now is not None and now > facts.not_after:
-        message = f"the certificate in Secret {name} expired on {_date(facts.not_after)}"
-        findings = (Finding(reason="CertificateExpired", message=message, severity="warning"),)
-    elif now is not None and now < facts.not_before:
-        message = f"the certificate in Secret {name} is not valid before {_date(facts.not_before)}"
-        findings = (Finding(reason="CertificateNotYetValid", message=message, severity="warning"),)
     certificate = Certificate(chain_pem=chain.decode(), key_pem=private.decode())
-    return SecretReading(certificate=certificate, names=facts.names, findings=findings)
+    if now is None:
+        return SecretReading(certificate=certificate, names=facts.names)
+    finding, changes_at = _judge_dates(name, facts, now)
+    findings = () if finding is None else (finding,)
+    return SecretReading(certificate=certificate, names=facts.names, findings=findings, changes_at=changes_at)
 
 
-def name_certificates(parts: Sequence[IngressPart], readings: Mapping[Key, SecretReading]) -> ServerNames:
-    """Which Secret serves which name. ``parts`` come oldest first."""
-    claims: dict[HostPattern, list[tuple[IngressPart, TlsClaim]]] = {}
+def _judge_dates(
+    name: str, facts: KeyPairFacts, now: datetime.datetime
+) -> tuple[Finding | None, datetime.datetime | None]:
+    """The finding, and when it is another one. A certificate is valid at its very first and last moment."""
+    notice = min(LONGEST_NOTICE, abs(facts.not_after - facts.not_before) / NOTICE_SHARE)
+    if now > facts.not_after:
+        message = f"the certificate in Secret {name} expired on {_date(facts.not_after)}"
+        return Finding(reason="CertificateExpired", message=message, severity="warning"), None
+    if now < facts.not_before:
+        message = f"the certificate in Secret {name} is not valid before {_date(facts.not_before)}"
+        return Finding(reason="CertificateNotYetValid", message=message, severity="warning"), min(
+            facts.not_before, facts.not_after + _MOMENT
+        )
+    if facts.not_after - now > notice:
+        return None, facts.not_after - notice
+    message = f"the certificate in Secret {name} expires on {_date(facts.not_after)}"
+    return Finding(reason="CertificateExpiresSoon", message=message, severity="warning"), facts.not_after + _MOMENT
+
+
+def claim_names(part: IngressPart, readings: Mapping[Key, SecretReading]) -> PartClaims:
+    """The claims of one part. A Secret that is not among ``readings`` is not judged."""
+    claims: dict[HostPattern, list[TlsClaim]] = {}
     problems: list[Problem] = []
-    for part in parts:
-        for claim in part.tls:
-            reading = readings[claim.secret]
-            problems += (part.problem(claim.field, finding) for finding in reading.told("the default certificate"))
-            hosts, finding = _claimed_hosts(part, claim, reading)
-            if finding is not None:
-                problems.append(part.problem(claim.field, finding))
-            for host in hosts:
-                claims.setdefault(host, []).append((part, claim))
-    secrets: dict[HostPattern, Key] = {}
-    for host, claimants in claims.items():
-        owner = claimants[0][1].secret[0]
-        usable = [(part, claim) for part, claim in claimants if readings[claim.secret].certificate is not None]
-        winner = next(((part, claim) for part, claim in usable if claim.secret[0] == owner), None)
-        if winner is not None:
-            secrets[host] = winner[1].secret
-            problems += _conflicts(host, winner, usable, readings)
-        elif usable:
-            problems += _kept_out(host, claimants[0], usable)
-    return ServerNames(secrets=secrets, problems=tuple(problems))
+    for claim in part.tls:
+        reading = readings.get(claim.secret)
+        if reading is None:
+            continue
+        problems += (part.problem(claim.field, finding) for finding in reading.told("the default certificate"))
+        hosts, finding = _claimed_hosts(part, claim, reading)
+        if finding is not None:
+            problems.append(part.problem(claim.field, finding))
+        for host in hosts:
+            claims.setdefault(host, []).append(claim)
+    return PartClaims(part=part, claims={host: tuple(own) for host, own in claims.items()}, problems=tuple(problems))
+
+
+def name_certificate(
+    host: HostPattern, claims: Sequence[PartClaims], readings: Mapping[Key, SecretReading]
+) -> NamedCertificate:
+    """Which Secret serves a name. ``claims`` of those who claim it, oldest first; at least one."""
+    claimants = [(of_part.part, claim) for of_part in claims for claim in of_part.claims[host]]
+    owner = claimants[0][1].secret[0]
+    usable = [(part, claim) for part, claim in claimants if readings[claim.secret].certificate is not None]
+    winner = next(((part, claim) for part, claim in usable if claim.secret[0] == owner), None)
+    if winner is not None:
+        return NamedCertificate(secret=winner[1].secret, problems=tuple(_conflicts(host, winner, usable, readings)))
+    return NamedCertificate(problems=tuple(_kept_out(host, claimants[0], usable)))
 
 
 def _claimed_hosts(

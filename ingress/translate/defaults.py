@@ -16,7 +16,7 @@ import msgspec
 from ingress.options import ServiceRef
 from ingress.resources import Problem
 from ingress.translate.part import ANY_HOST, GOES_FIRST, BackendKey, Finding, IngressPart
-from proxy.table import Forward, Host, HostPattern, Labels, Route
+from proxy.table import Forward, Host, Labels, Route
 
 __all__ = ["choose_default", "default_backend_key", "default_backend_route", "with_fallback"]
 
@@ -33,22 +33,20 @@ def default_backend_route(option: ServiceRef) -> Route:
 
 
 def choose_default(parts: Sequence[IngressPart], option: ServiceRef | None) -> tuple[Route | None, list[Problem]]:
-    """``Table.default`` by steps 1 and 2. ``parts`` come oldest first."""
-    candidates = [part for part in parts if part.defaults and not part.has_rules]
-    if not candidates:
+    """``Table.default`` by steps 1 and 2. ``parts`` are those with a default backend and no rules, oldest first."""
+    if not parts:
         return (None if option is None else default_backend_route(option)), []
-    owner, *losers = candidates
+    owner, *losers = parts
     message = f"{owner.ref} {GOES_FIRST} and decides the default backend of all hosts"
     finding = Finding(reason="DefaultBackendConflict", message=message)
     return owner.defaults[ANY_HOST], [part.problem("spec.defaultBackend", finding) for part in losers]
 
 
-def with_fallback(hosts: dict[HostPattern, Host], parts: Sequence[IngressPart]) -> dict[HostPattern, Host]:
-    """``hosts`` with step 3 applied, for a table without a default."""
-    any_host = hosts.get(ANY_HOST, Host())
-    if any_host.default is not None:
-        return hosts
-    for part in parts:
-        if part.defaults and part.has_rules:
-            return {**hosts, ANY_HOST: msgspec.structs.replace(any_host, default=part.defaults[ANY_HOST])}
-    return hosts
+def with_fallback(any_host: Host | None, oldest: IngressPart | None) -> Host | None:
+    """The host ``*`` with step 3 applied, for a table without a default.
+
+    ``oldest`` is the oldest part with a default backend and rules.
+    """
+    if oldest is None or (any_host is not None and any_host.default is not None):
+        return any_host
+    return msgspec.structs.replace(any_host or Host(), default=oldest.defaults[ANY_HOST])

@@ -11,19 +11,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 
-from ingress.resources import Endpoints, EndpointSlice, Key, ServicePort, SliceEndpoint
+from ingress.resources import Endpoints, EndpointSlice, ServicePort, SliceEndpoint
 from proxy.table import Endpoint
 
-__all__ = ["find_endpoints", "slices_by_service"]
-
-
-def slices_by_service(slices: Iterable[EndpointSlice]) -> dict[Key, list[EndpointSlice]]:
-    """The slices of each Service, by the label that names it."""
-    index: dict[Key, list[EndpointSlice]] = {}
-    for one in slices:
-        if one.service_name:
-            index.setdefault((one.metadata.namespace, one.service_name), []).append(one)
-    return index
+__all__ = ["find_endpoints"]
 
 
 def find_endpoints(

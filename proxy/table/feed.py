@@ -22,6 +22,7 @@ __all__ = [
     "DURATION_BOUNDS",
     "Ack",
     "AskStats",
+    "ChangedKeys",
     "Delta",
     "Down",
     "Drain",
@@ -59,6 +60,45 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     default: Route | msgspec.UnsetType | None = msgspec.UNSET
     default_certificate: str | msgspec.UnsetType | None = msgspec.UNSET
     settings: Settings | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChangedKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Where two tables may differ; everywhere else they are equal. So a delta costs what changed, not what there is."""
+
+    hosts: frozenset[HostPattern] = frozenset()
+    clusters: frozenset[str] = frozenset()
+    certificates: frozenset[str] = frozenset()
+    server_names: frozenset[HostPattern] = frozenset()
+    default: bool = False
+    default_certificate: bool = False
+    settings: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.hosts
+            or self.clusters
+            or self.certificates
+            or self.server_names
+            or self.default
+            or self.default_certificate
+            or self.settings
+        )
+
+    def __or__(self, other: ChangedKeys) -> ChangedKeys:
+        """Where the first and the last of three tables in a row may differ."""
+        return ChangedKeys(
+            hosts=self.hosts | other.hosts,
+            clusters=self.clusters | other.clusters,
+            certificates=self.certificates | other.certificates,
+            server_names=self.server_names | other.server_names,
+            default=self.default or other.default,
+            default_certificate=self.default_certificate or other.default_certificate,
+            settings=self.settings or other.settings,
+        )
+
+    def __len__(self) -> int:
+        """Keys of the maps."""
+        return len(self.hosts) + len(self.clusters) + len(self.certificates) + len(self.server_names)
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
@@ -180,14 +220,16 @@ class FrameDecoder(Generic[M]):
         return messages
 
 
-def difference(old: Table, new: Table, *, generation: int) -> Delta:
-    """The delta that turns ``old`` into ``new``."""
+def difference(old: Table, new: Table, *, generation: int, changed: ChangedKeys | None = None) -> Delta:
+    """The delta that turns ``old`` into ``new``. ``None``: nothing is known of where they may differ."""
+    known = changed is not None
+    keys = changed or ChangedKeys()
     return Delta(
         generation=generation,
-        hosts=_changed(old.hosts, new.hosts),
-        clusters=_changed(old.clusters, new.clusters),
-        certificates=_changed(old.certificates, new.certificates),
-        server_names=_changed(old.server_names, new.server_names),
+        hosts=_changed(old.hosts, new.hosts, keys.hosts if known else None),
+        clusters=_changed(old.clusters, new.clusters, keys.clusters if known else None),
+        certificates=_changed(old.certificates, new.certificates, keys.certificates if known else None),
+        server_names=_changed(old.server_names, new.server_names, keys.server_names if known else None),
         default=new.default if new.default != old.default else msgspec.UNSET,
         default_certificate=(
             new.default_certificate if new.default_certificate != old.default_certificate else msgspec.UNSET
@@ -214,7 +256,10 @@ def apply_delta(old: Table, delta: Delta) -> Table:
     )
 
 
-def _changed(old: dict[str, V], new: dict[str, V]) -> dict[str, V | None]:
+def _changed(old: dict[str, V], new: dict[str, V], keys: frozenset[str] | None) -> dict[str, V | None]:
+    if keys is not None:
+        # In order, so that equal changes are equal bytes.
+        return {key: new.get(key) for key in sorted(keys) if new.get(key) != old.get(key)}
     changed: dict[str, V | None] = {key: value for key, value in new.items() if old.get(key) != value}
     changed.update((key, None) for key in old if key not in new)
     return changed

@@ -1,0 +1,78 @@
+"""The whole, kept up to date: what changes is read, resolved and merged again, and nothing else.
+
+1. The result is that of the objects as they are, whatever way led there: a Translator that was fed in any order and in
+   any batches gives what a new one gives that is fed once.
+2. Each step remembers its results by object, backend, Secret, host or name, and knows who needs them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+from ingress.options import Options
+from ingress.resources import Change, Ingress, KubernetesObject, Problem, Snapshot
+from ingress.translate.judging import Judge
+from ingress.translate.lookup import Objects, changes_of
+from ingress.translate.memory import Memory
+from ingress.translate.translation import Translation
+
+__all__ = ["Translator", "translate"]
+
+
+def translate(snapshot: Snapshot, options: Options, *, now: datetime.datetime | None = None) -> Translation:
+    """The translation of a snapshot, from scratch. See :meth:`Translator.update`."""
+    return Translator(options).update(changes_of(snapshot), now=now)
+
+
+class Translator:
+    """Objects as they change → the routing table and what goes with it. Not for two threads at once."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._objects = Objects()
+        self._memory = Memory(self._objects, options)
+        self._now: datetime.datetime | None = None
+        self._from_scratch = False
+        self._known = False
+
+    @property
+    def options(self) -> Options:
+        return self._options
+
+    def update(self, changes: Iterable[Change], *, now: datetime.datetime | None) -> Translation:
+        """The translation after ``changes``, the newest version of each object last.
+
+        ``now`` (with a time zone) judges the dates of certificates; ``None``: they are not judged. Bad objects never
+        raise. If anything else does, the changes are taken all the same, and the next call starts from scratch.
+        """
+        self._now = now
+        made: list[tuple[Change, KubernetesObject | None]] = []
+        for change in changes:
+            before = self._objects.put(change)
+            if before != change.value:
+                made.append((change, before))
+        known, self._known = self._known, False
+        if self._from_scratch:
+            self._memory = Memory(self._objects, self._options)
+            made = [(change, None) for change in self._objects.changes()]
+            known = False
+        self._from_scratch = True  # unless it ends well
+        self._memory.take(made)
+        translation = self._memory.settle(now, with_changes=known)
+        self._from_scratch, self._known = False, True
+        return translation
+
+    def reconfigure(self, options: Options) -> None:
+        """Other options from the next update on, which then starts from scratch."""
+        if options != self._options:
+            self._options = options
+            self._from_scratch, self._known = True, False
+
+    def judge(self, ingress: Ingress) -> tuple[Problem, ...]:
+        """The Problems that this Ingress would have if it were applied now, in place of what has its name. Sorted.
+
+        Nothing changes. A new one without creationTimestamp is younger than all others. Secrets that are not read yet,
+        since nothing names them, are not judged.
+        """
+        return Judge(self._memory, self._objects, self._options, self._now).judge(ingress)

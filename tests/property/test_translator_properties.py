@@ -1,0 +1,128 @@
+"""The Translator: whatever way led to a state, the result is that of the state from scratch."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingress.options import Options
+from ingress.resources import KINDS, Change, ConfigMap, Ingress, KubernetesObject, Secret, Snapshot
+from ingress.translate import Translation, Translator, translate
+from proxy.table import Table
+from proxy.table.feed import ChangedKeys, apply_delta, difference
+from tests.property.test_translate_properties import (
+    CLASS,
+    ENDPOINTS,
+    INGRESS,
+    OPTIONS,
+    SECRET,
+    SERVICE,
+    SLICE,
+    metadata,
+)
+
+CERTS = Path(__file__).parent.parent / "golden" / "certs"
+PAIRS = sorted(path.stem for path in CERTS.glob("*.crt") if path.with_suffix(".key").exists())
+MOMENTS = [datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=days) for days in (0, 9, 4000)]
+
+
+def pair(name: str) -> dict[str, bytes]:
+    path = CERTS / name
+    return {"tls.crt": path.with_suffix(".crt").read_bytes(), "tls.key": path.with_suffix(".key").read_bytes()}
+
+
+PAIR_SECRET = st.builds(Secret, metadata=metadata(), data=st.sampled_from(PAIRS).map(pair))
+OBJECTS = (
+    INGRESS,
+    INGRESS,
+    INGRESS,
+    CLASS,
+    SERVICE,
+    SLICE,
+    ENDPOINTS,
+    SECRET,
+    PAIR_SECRET,
+    st.builds(ConfigMap, metadata=metadata()),
+)
+BATCHES = st.lists(
+    st.lists(st.tuples(st.one_of(OBJECTS), st.sampled_from([True, True, False])), max_size=4), max_size=6
+)
+CLOCK = st.lists(st.none() | st.sampled_from(MOMENTS), min_size=6, max_size=6)
+
+Maps = dict[str, dict[tuple[str, str], Any]]
+
+
+def change_of(value: KubernetesObject, *, stays: bool) -> Change:
+    ref = value.ref
+    return Change(kind=type(value), key=(ref.namespace, ref.name), value=value if stays else None)
+
+
+def make(maps: Maps, change: Change) -> None:
+    objects = maps[KINDS[change.kind]]
+    objects.pop(change.key, None)
+    if change.value is not None:
+        objects[change.key] = change.value
+
+
+def without_change(translation: Translation) -> Translation:
+    return msgspec.structs.replace(translation, changed=None)
+
+
+def assert_changed_keys_suffice(before: Table, translation: Translation) -> None:
+    changed = translation.changed
+    assert isinstance(changed, ChangedKeys)
+    after = translation.table
+    assert bool(changed) == (before != after)
+    delta = difference(before, after, generation=1, changed=changed)
+    assert apply_delta(before, delta) == after
+    assert set(delta.hosts) == changed.hosts
+    assert set(delta.clusters) == changed.clusters
+    assert set(delta.certificates) == changed.certificates
+    assert set(delta.server_names) == changed.server_names
+
+
+@settings(max_examples=200)
+@given(BATCHES, CLOCK, OPTIONS)
+def test_any_way_to_a_state_gives_what_the_state_gives(
+    batches: list[list[tuple[KubernetesObject, bool]]], clock: list[datetime.datetime | None], options: Options
+) -> None:
+    """After each batch of additions, edits and deletions, at any time, the result is the one from scratch, to the byte,
+    and the keys that are told as changed are those that did."""
+    maps: Maps = {field: {} for field in KINDS.values()}
+    translator = Translator(options)
+    before = translator.update([], now=None).table
+    for batch, now in zip(batches, clock, strict=False):
+        changes = [change_of(value, stays=stays) for value, stays in batch]
+        for change in changes:
+            make(maps, change)
+        translation = translator.update(changes, now=now)
+        scratch = translate(Snapshot(**maps), options, now=now)
+        assert msgspec.json.encode(translation.table) == msgspec.json.encode(scratch.table)
+        assert without_change(translation) == scratch
+        assert_changed_keys_suffice(before, translation)
+        before = translation.table
+
+
+@given(st.lists(st.one_of(OBJECTS), max_size=8), INGRESS, OPTIONS)
+def test_a_judgement_is_what_applying_would_tell(
+    objects: list[KubernetesObject], ingress: Ingress, options: Options
+) -> None:
+    """The Problems foretold for an Ingress are those that it has once it is there; but for Secrets that nobody has
+    named yet; and foretelling changes nothing."""
+    translator = Translator(options)
+    before = translator.update([change_of(value, stays=True) for value in objects], now=MOMENTS[0])
+    created = ingress.metadata.creation_timestamp or "2030-01-01T00:00:00Z"
+    ingress = msgspec.structs.replace(
+        ingress, metadata=msgspec.structs.replace(ingress.metadata, creation_timestamp=created)
+    )
+    foretold = translator.judge(ingress)
+    assert without_change(translator.update([], now=MOMENTS[0])) == without_change(before)
+    after = translator.update([change_of(ingress, stays=True)], now=MOMENTS[0])
+    told = {problem for problem in after.problems if problem.object == ingress.ref}
+    assert set(foretold) <= told
+    assert {problem.reason for problem in told - set(foretold)} <= {"SecretNotFound"}
