@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingress.cli.render import columns
-from proxy.table import Cluster, Forward, Host, Respond, Route, Table
+from proxy.table import Cluster, Host, Redirect, Respond, Route, Table
 
 __all__ = ["route_lines"]
 
@@ -46,8 +46,10 @@ def _routes(host: Host) -> Iterator[tuple[str, Route]]:
 def _target(table: Table, route: Route) -> tuple[str, str]:
     """Backend and endpoints of ``route``."""
     if isinstance(route.action, Respond):
-        return f"answers {route.action.status}: {route.action.reason}", "-"
-    assert isinstance(route.action, Forward)
+        reason = f": {route.action.reason}" if route.action.reason else ""
+        return f"answers {route.action.status}{reason}", "-"
+    if isinstance(route.action, Redirect):
+        return f"redirects with {route.action.status}", "-"
     return route.action.cluster, _endpoints(table.clusters.get(route.action.cluster))
 
 

@@ -81,6 +81,8 @@ class Supervisor:
         self._command = command
         self._ending = asyncio.Event()
         self._log_lock = os.memfd_create("pyngress-access-log-lock")
+        self._allowances = os.memfd_create("pyngress-allowances")
+        """What clients may still ask for under rate limits; outlives the workers, who know what is in it."""
 
     async def run(self) -> None:
         """Keep the workers until :meth:`drain` or :meth:`stop` has ended them all."""
@@ -94,6 +96,7 @@ class Supervisor:
             for worker in self.workers:
                 self._kill(worker)
             os.close(self._log_lock)
+            os.close(self._allowances)
 
     def publish(self) -> None:
         """Bring the publisher's newest table to every worker."""
@@ -173,7 +176,12 @@ class Supervisor:
                 *self._command,
                 *self._arguments(worker, theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), self._log_lock, *(each.socket.fileno() for each in worker.listeners)],
+                pass_fds=[
+                    theirs.fileno(),
+                    self._log_lock,
+                    self._allowances,
+                    *(each.socket.fileno() for each in worker.listeners),
+                ],
                 start_new_session=True,
             )
         except BaseException:
@@ -191,6 +199,7 @@ class Supervisor:
         """``--log-fd`` is standard output, which the worker inherits as it is."""
         arguments = ["--id", str(worker.number), "--feed-fd", str(feed)]
         arguments += ["--log-fd", "1", "--log-lock-fd", str(self._log_lock)]
+        arguments += ["--allowances-fd", str(self._allowances)]
         for each in worker.listeners:
             arguments += ["--listen", f"{each.scheme}:{each.socket.fileno()}"]
         return arguments

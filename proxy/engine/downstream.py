@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.message.forwarding import ClientFacts
-from proxy.message.local import LocalResponse
+from proxy.message.local import ChangeLines, LocalResponse
 from proxy.message.response import ResponseHead
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ class Downstream(Protocol):
     def end_response(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """The response is whole. The stream may begin its next request before this returns."""
 
-    def send_local(self, response: LocalResponse, *, request_id: bytes, close: bool) -> None:
-        """A whole response made here; as ``end_response`` after it."""
+    def send_local(
+        self, response: LocalResponse, *, request_id: bytes, close: bool, change: ChangeLines | None
+    ) -> None:
+        """A whole response made here; as ``end_response`` after it. ``change`` is done to its header lines."""
 
     def abort_response(self) -> None:
         """The response cannot be completed: make the client see that it is truncated."""

@@ -24,7 +24,7 @@ from proxy.http1.chunked import encode_chunk, encode_last_chunk
 from proxy.http1.encode import encode_request
 from proxy.message import fields
 from proxy.message.errors import BadRequest
-from proxy.message.forwarding import is_request_id, trusted_block
+from proxy.message.forwarding import client_behind, is_request_id, trusted_block
 from proxy.message.local import LocalResponse, local_response
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
@@ -101,6 +101,9 @@ class Exchange(ExchangeState):
         self.request_done = head.content_length == NO_BODY
         if not self.request_done:
             self.unusual = True
+        if head.trusted:
+            self.unusual = True
+            self.client_address = client_behind(head, self.downstream.facts, self.runtime.state.trusted)
         given_id = head.special.get(_REQUEST_ID)
         if given_id is not None and is_request_id(given_id):
             self.request_id = given_id
@@ -229,14 +232,12 @@ class Exchange(ExchangeState):
         if hostless and self.endpoint is not None:
             # HTTP/1.0 without Host: HTTP/1.1 must name one.
             head.replace_host(self.endpoint.name.encode("ascii"))
-        if facts.trusted:
-            self.unusual = True
-            forwarding, self.client_address = trusted_block(head, facts, self.runtime.state.trusted)
-        else:
-            forwarding = facts.constant + head.host
+        forwarding = trusted_block(head, facts, self.client_address) if facts.trusted else facts.constant + head.host
         self.upstream = connection
         self.upstream_started = now
-        data = encode_request(head, forwarding, self.request_id)
+        route = self.route
+        changes = route is not None and route.upstream_filters
+        data = encode_request(head, forwarding, self.request_id, self._changed_request if changes else None)
         if hostless:
             # Another try names its own endpoint.
             head.host = b""
@@ -301,6 +302,9 @@ class Exchange(ExchangeState):
         """Note the response's head; true where the client's connection must close behind it."""
         self.status = head.status
         self.response_started = True
+        route = self.route
+        if self.set_cookie or (route is not None and route.response_filters):
+            self._change_response(head)
         endpoint = self.endpoint
         if endpoint is not None and endpoint.suspect:
             endpoint.succeeded(monotonic())
@@ -308,6 +312,24 @@ class Exchange(ExchangeState):
             # Of a try before this one.
             self.error = ""
         return not self.request_done or self.runtime.draining or not self.head.keep_alive
+
+    def _change_response(self, head: ResponseHead) -> None:
+        """Have the filters see all the lines that the client will, our own Server and Date among them."""
+        own = self.runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
+        head.special[fields.SERVER] = head.special[fields.DATE] = b""
+        head.lines = self._changed_response(b"%b%b%b" % (head.lines, own, self.set_cookie))
+
+    def _changed_request(self, lines: bytes) -> bytes:
+        assert self.route is not None
+        for upstream_head in self.route.upstream_filters:
+            lines = upstream_head(self, lines)
+        return lines
+
+    def _changed_response(self, lines: bytes) -> bytes:
+        if self.route is not None:
+            for response_head in self.route.response_filters:
+                lines = response_head(self, lines)
+        return lines
 
     def response_flush(self) -> None:
         """The head came without a body yet."""
@@ -333,6 +355,8 @@ class Exchange(ExchangeState):
             return None
         self.status = 101
         self.response_started = self.unusual = True
+        if self.set_cookie or (self.route is not None and self.route.response_filters):
+            self._change_response(head)
         self.tunnel = Tunnel(self.upstream, self.downstream, self)
         self.runtime.tunnels += 1
         self.tunnel.begin(head, rest)
@@ -387,6 +411,7 @@ class Exchange(ExchangeState):
     def _try_failed(self, reason: str, *, may_retry: bool, spends_budget: bool) -> None:
         now = monotonic()
         endpoint, cluster = self.endpoint, self.cluster
+        assert self.route is not None
         assert endpoint is not None
         assert cluster is not None
         self._release_endpoint()
@@ -395,9 +420,9 @@ class Exchange(ExchangeState):
         if not self.use_fresh:
             self.tried.append(endpoint)
             if reason in _TRANSPORT_FAILURES or reason.startswith("Connect"):
-                self.runtime.telemetry.ejections += endpoint.failed(now)
+                self.runtime.telemetry.ejections += cluster.failed(endpoint, now)
         stale = self.use_fresh
-        if not stale and self.retries >= self.runtime.state.settings.max_retries:
+        if not stale and self.retries >= self.route.max_retries:
             may_retry = False
         may_retry = may_retry and self._has_another(endpoint)
         if may_retry and spends_budget and not cluster.has_healthy(self.tried):
@@ -440,8 +465,10 @@ class Exchange(ExchangeState):
             self.error = response.error
         request_id = self.request_id
         close = response.close or self.runtime.draining or not self.head.keep_alive
+        route = self.route
+        change = self._changed_response if route is not None and route.response_filters else None
         self._finish()
-        self.downstream.send_local(response, request_id=request_id, close=close)
+        self.downstream.send_local(response, request_id=request_id, close=close, change=change)
 
     def _drop_upstream(self) -> None:
         """End whatever is under way towards the backend; the connection is not pooled."""

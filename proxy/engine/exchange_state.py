@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.engine.downstream import Downstream
 from proxy.engine.route import CompiledRoute
 from proxy.engine.runtime import Runtime
+from proxy.filters import Allowances
 from proxy.message.forwarding import forwarded_proto
 from proxy.message.request import RequestHead
 from proxy.routing import BadHost, canonical_host
@@ -48,6 +49,7 @@ class ExchangeState:
         "route",
         "running",
         "runtime",
+        "set_cookie",
         "started",
         "status",
         "tried",
@@ -88,6 +90,8 @@ class ExchangeState:
         """What a bodiless request that finds an idle connection never touches."""
         self.unusual = False
         """Something here was touched."""
+        self.set_cookie = b""
+        """The Set-Cookie line by which the client returns to the endpoint chosen; empty: not needed."""
         self.client_address = self.downstream.facts.address
         self.request_trailers: list[tuple[bytes, bytes]] = []
         self.replayable = True
@@ -106,6 +110,11 @@ class ExchangeState:
     def scheme(self) -> bytes:
         """As the client used it, as far as it can be believed."""
         return forwarded_proto(self.head, self.downstream.facts)
+
+    @property
+    def allowances(self) -> Allowances:
+        """What clients may still ask for, shared by all workers."""
+        return self.runtime.allowances
 
     @property
     def canonical_host(self) -> str:

@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 from proxy.engine.state import EMPTY, State
+from proxy.filters import Allowances
 from proxy.telemetry import AccessLog, Telemetry
 from proxy.upstream.dial import Dialer
 
@@ -21,6 +22,7 @@ class Runtime:
     __slots__ = (
         "access_log",
         "active",
+        "allowances",
         "date",
         "dialer",
         "draining",
@@ -31,8 +33,17 @@ class Runtime:
         "tunnels",
     )
 
-    def __init__(self, *, telemetry: Telemetry, dialer: Dialer, access_log: AccessLog | None, random: Random) -> None:
+    def __init__(
+        self,
+        *,
+        telemetry: Telemetry,
+        dialer: Dialer,
+        access_log: AccessLog | None,
+        random: Random,
+        allowances: Allowances,
+    ) -> None:
         self.state: State = EMPTY
+        self.allowances = allowances
         self.telemetry = telemetry
         self.dialer = dialer
         self.access_log = access_log

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from proxy.engine.route import CompiledRoute
-from proxy.message.forwarding import TrustedRanges
+from proxy.message.networks import Networks
 from proxy.routing import HostMatcher, Matcher, compile_host
 from proxy.table import Settings, Table
 from proxy.table.feed import Delta, apply_delta
@@ -32,7 +32,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     clusters: dict[str, ClusterState]
     """Shared between generations: their endpoints change in place."""
     default: CompiledRoute | None
-    trusted: TrustedRanges
+    trusted: Networks
 
 
 EMPTY = State(
@@ -42,7 +42,7 @@ EMPTY = State(
     matcher=Matcher({}),
     clusters={},
     default=None,
-    trusted=TrustedRanges(()),
+    trusted=Networks(()),
 )
 
 
@@ -57,7 +57,7 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     table = apply_delta(old.table, delta)
     settings = table.settings
     try:
-        trusted = TrustedRanges(settings.trusted_proxies) if settings != old.settings else old.trusted
+        trusted = Networks(settings.trusted_proxies) if settings != old.settings else old.trusted
     except ValueError as error:
         raise CompileError(f"settings.trusted_proxies: {error}") from error
     everything = delta.reset or settings != old.settings
@@ -68,9 +68,14 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     clusters = old.clusters
     wanted = table.clusters if delta.reset else {key: value for key, value in delta.clusters.items() if value}
     added = [key for key in wanted if key not in clusters]
-    gone = [key for key in clusters if key not in table.clusters]
+    if delta.reset:
+        gone = [key for key in clusters if key not in table.clusters]
+    else:
+        gone = [key for key, value in delta.clusters.items() if value is None and key in clusters]
     if added or gone:
-        clusters = {key: value for key, value in clusters.items() if key in table.clusters}
+        clusters = clusters.copy()
+        for key in gone:
+            del clusters[key]
         clusters.update((key, ClusterState(key, random)) for key in added)
 
     def settle() -> None:

@@ -5,6 +5,9 @@ pays only for what it configures. Phases, in the order in which an exchange pass
 
 - ``request_head(view)``: the request is known, nothing was sent. A response returned here answers it.
 - ``request_body(view, size)``: ``size`` further bytes of the body came. A response returned here ends the exchange.
+- ``upstream_head(view, lines)``: an upstream connection is there; returns the header lines that it gets.
+- ``response_head(view, lines)``: a response is there, from the upstream or made here; returns the header lines that the
+  client gets.
 
 The order of ``FILTERS`` is the order in which they run.
 """
@@ -13,10 +16,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.filters.access_lists import AccessLists
+from proxy.filters.allowances import Allowances
 from proxy.filters.api import ExchangeView, Filter
 from proxy.filters.body_limit import BodyLimit
+from proxy.filters.cors import Cors
+from proxy.filters.header_rules import HeaderRules
 from proxy.filters.https_redirect import HttpsRedirect
+from proxy.filters.rate_limit import RateLimit
+from proxy.filters.redirect import Redirect
 
-__all__ = ["FILTERS", "ExchangeView", "Filter"]
+__all__ = ["FILTERS", "Allowances", "ExchangeView", "Filter"]
 
-FILTERS: Final[tuple[type[Filter], ...]] = (HttpsRedirect, BodyLimit)
+FILTERS: Final[tuple[type[Filter], ...]] = (
+    HttpsRedirect,
+    AccessLists,
+    Cors,
+    RateLimit,
+    Redirect,
+    BodyLimit,
+    HeaderRules,
+)

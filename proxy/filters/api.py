@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.filters.allowances import Allowances
 from proxy.message.local import LocalResponse
 from proxy.message.request import RequestHead
 from proxy.table import Route, Settings
@@ -16,6 +17,12 @@ class ExchangeView(Protocol):
 
     head: RequestHead
     request_bytes: int
+    client_address: str
+    """Of the client behind the proxies that are trusted."""
+
+    @property
+    def allowances(self) -> Allowances:
+        """What clients may still ask for, shared by all workers."""
 
     @property
     def scheme(self) -> bytes:
@@ -43,3 +50,11 @@ class Filter:
     def request_body(self, view: ExchangeView, size: int) -> LocalResponse | None:
         """A response ends the exchange here; ``None`` lets the bytes pass."""
         return None
+
+    def upstream_head(self, view: ExchangeView, lines: bytes) -> bytes:
+        """The header lines that the upstream gets, but those of framing and connection management; called per try."""
+        return lines
+
+    def response_head(self, view: ExchangeView, lines: bytes) -> bytes:
+        """The header lines that the client gets, but those of connection management. Content-Length must stay."""
+        return lines

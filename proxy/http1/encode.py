@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.message.local import ChangeLines
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 
@@ -14,10 +15,11 @@ _KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 _END = b"\r\n"
 
 
-def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> bytes:
+def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes, change: ChangeLines | None = None) -> bytes:
     """The head for the upstream; ``forwarding`` are whole fields without the last line end.
 
-    Everything that frames the message or concerns this hop is written anew, never copied.
+    ``change`` is done to all lines but those of framing and connection management. Everything that frames the message
+    or concerns this hop is written anew, never copied.
     """
     if head.content_length == NO_BODY:
         if head.upgrade:
@@ -30,6 +32,9 @@ def encode_request(head: RequestHead, forwarding: bytes, request_id: bytes) -> b
         tail = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
     else:
         tail = b"\r\nContent-Length: %d\r\n\r\n" % head.content_length
+    if change is not None:
+        lines = change(b"%b%b\r\nX-Request-ID: %b\r\n" % (head.lines, forwarding, request_id))
+        return b"".join((head.method, b" ", head.path, head.query, b" HTTP/1.1\r\n", lines[:-2], tail))
     return b"".join(
         (
             head.method,

@@ -6,39 +6,17 @@ X-Forwarded-For is extended by the peer, and its -Proto, -Host and -Port are kep
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from proxy.message import fields
+from proxy.message.networks import Networks, address_number
 from proxy.message.request import RequestHead
 
-__all__ = ["ClientFacts", "TrustedRanges", "is_request_id"]
+__all__ = ["ClientFacts", "client_behind", "forwarded_proto", "is_request_id", "trusted_block"]
 
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST_BYTES: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]")
 _REQUEST_ID_BYTES: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+=@")
 _MAX_REQUEST_ID: Final = 128
-
-
-class TrustedRanges:
-    """The address ranges whose word about the client is believed."""
-
-    __slots__ = ("_networks",)
-
-    def __init__(self, ranges: tuple[str, ...]) -> None:
-        """Raises ``ValueError`` on what is no CIDR."""
-        self._networks: tuple[IPNetwork, ...] = tuple(ipaddress.ip_network(text, strict=False) for text in ranges)
-
-    def __contains__(self, address: str) -> bool:
-        if not self._networks:
-            return False
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        return any(parsed in network for network in self._networks if network.version == parsed.version)
 
 
 class ClientFacts:
@@ -63,20 +41,27 @@ class ClientFacts:
         """Ends in ``X-Forwarded-Host: ``: the host and a line end follow."""
 
 
-def trusted_block(head: RequestHead, facts: ClientFacts, ranges: TrustedRanges) -> tuple[bytes, str]:
-    """The forwarding fields of a request from a trusted peer (without the last line end, as ``constant`` and host),
-    and the address of the client behind it: the last one in the chain that is not trusted itself."""
-    special = head.special
-    chain = [
-        text
-        for part in special.get(fields.FORWARDED_FOR, b"").split(b",")
-        if (text := part.strip(b" \t").decode("latin-1")) and _is_address(text)
-    ]
+def client_behind(head: RequestHead, facts: ClientFacts, ranges: Networks) -> str:
+    """The address of the client behind a trusted peer: the last one in the chain that is not trusted itself.
+
+    What is no address ends the search: behind it could stand anything.
+    """
     client = facts.address
-    for text in reversed(chain):
+    given = head.special.get(fields.FORWARDED_FOR, b"")
+    for part in reversed(given.split(b",")):
+        text = part.strip(b" \t").decode("latin-1")
+        if address_number(text) is None:
+            break
         client = text
         if text not in ranges:
             break
+    return client
+
+
+def trusted_block(head: RequestHead, facts: ClientFacts, client: str) -> bytes:
+    """The forwarding fields of a request from a trusted peer (without the last line end, as ``constant`` and host);
+    ``client`` as of :func:`client_behind`."""
+    special = head.special
     proto = special.get(fields.FORWARDED_PROTO, b"").strip(b" \t").lower()
     if proto not in (b"http", b"https"):
         proto = facts.scheme
@@ -86,13 +71,12 @@ def trusted_block(head: RequestHead, facts: ClientFacts, ranges: TrustedRanges) 
     host = special.get(fields.FORWARDED_HOST, b"").strip(b" \t")
     if not host or not _HOST_BYTES.issuperset(host):
         host = head.host
-    forwarded_for = ", ".join([*chain, facts.address]).encode("ascii", "replace")
-    block = (
+    forwarded_for = ", ".join([*_chain(head), facts.address]).encode("ascii", "replace")
+    return (
         b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Port: %b\r\nX-Forwarded-Proto: %b\r\n"
         b"X-Forwarded-Scheme: %b\r\nX-Scheme: %b\r\nX-Forwarded-Host: %b"
         % (client.encode("ascii", "replace"), forwarded_for, port, proto, proto, proto, host)
     )
-    return block, client
 
 
 def forwarded_proto(head: RequestHead, facts: ClientFacts) -> bytes:
@@ -109,9 +93,10 @@ def is_request_id(value: bytes) -> bool:
     return 0 < len(value) <= _MAX_REQUEST_ID and _REQUEST_ID_BYTES.issuperset(value)
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _chain(head: RequestHead) -> list[str]:
+    """The addresses that X-Forwarded-For names; what is none is left out."""
+    return [
+        text
+        for part in head.special.get(fields.FORWARDED_FOR, b"").split(b",")
+        if (text := part.strip(b" \t").decode("latin-1")) and address_number(text) is not None
+    ]

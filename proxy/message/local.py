@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
-__all__ = ["EXPLANATIONS", "LocalResponse", "local_response", "render"]
+__all__ = ["EXPLANATIONS", "ChangeLines", "LocalResponse", "local_response", "render"]
 
 EXPLANATIONS: Final[dict[int, str]] = {
     400: "The request is malformed.",
+    403: "This client may not ask for this.",
     404: "No route matches this host and path.",
     405: "This method is not served here.",
     408: "The request took too long to arrive.",
     413: "The request body is larger than this route allows.",
     414: "The request line is too long.",
     417: "The expectation cannot be met.",
+    429: "Too many requests. Try again later.",
     431: "The request header fields are too large.",
     500: "The proxy failed to handle this request.",
     501: "The request asks for something that is not implemented.",
@@ -24,6 +27,14 @@ EXPLANATIONS: Final[dict[int, str]] = {
     503: "The backend has no endpoint that is ready.",
     504: "The backend did not answer in time.",
 }
+
+
+ChangeLines = Callable[[bytes], bytes]
+"""Whole header lines in, whole header lines out."""
+
+_BODILESS: Final = (204, 304)
+"""Neither a body nor a word about one (RFC 9110 sections 15.3.5 and 15.4.5)."""
+TEXT: Final = b"text/plain; charset=utf-8"
 
 
 class LocalResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +47,10 @@ class LocalResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A short CamelCase word for the access log."""
     close: bool = False
     """The connection must end: its framing is in doubt, or the rest of the body is not wanted."""
+    body: bytes | None = None
+    """``None``: the standard page, which tells status and message."""
+    content_type: bytes = TEXT
+    """Of ``body``."""
 
 
 def local_response(
@@ -56,16 +71,21 @@ def render(
     head_only: bool,
     close: bool,
     minor: int = 1,
+    change: ChangeLines | None = None,
 ) -> bytes:
-    """The whole response as HTTP/1.1 bytes: JSON where the client prefers it, else text.
+    """The whole response as HTTP/1.1 bytes; the standard page is JSON where the client prefers it, else text.
 
-    ``own`` are the Server and Date fields; ``minor`` is of the client's HTTP/1 version.
+    ``own`` are the Server and Date fields; ``minor`` is of the client's HTTP/1 version. ``change`` is the last to touch
+    the header lines, those of connection management apart.
     """
     try:
         phrase = HTTPStatus(response.status).phrase
     except ValueError:
         phrase = ""
-    if wants_json(accept):
+    given = response.body
+    if given is not None:
+        kind, body = response.content_type, given
+    elif wants_json(accept):
         kind = b"application/json"
         body = msgspec.json.encode(
             {
@@ -77,21 +97,20 @@ def render(
         )
         body += b"\n"
     else:
-        kind = b"text/plain; charset=utf-8"
+        kind = TEXT
         body = f"{response.status} {phrase}\n{response.message}\nRequest id: {request_id.decode('ascii')}\n".encode()
     end = b"\r\n" if minor == 1 else b"Connection: keep-alive\r\n\r\n"
     if close:
         end = b"Connection: close\r\n\r\n"
-    return b"".join(
-        (
-            b"HTTP/1.1 %d %b\r\n" % (response.status, phrase.encode("ascii")),
-            own,
-            b"Content-Type: %b\r\nContent-Length: %d\r\nX-Request-ID: %b\r\n" % (kind, len(body), request_id),
-            response.fields,
-            end,
-            b"" if head_only else body,
-        )
-    )
+    if response.status in _BODILESS:
+        content = body = b""
+    else:
+        content = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
+    lines = b"%b%bX-Request-ID: %b\r\n%b" % (own, content, request_id, response.fields)
+    if change is not None:
+        lines = change(lines)
+    start = b"HTTP/1.1 %d %b\r\n" % (response.status, phrase.encode("ascii"))
+    return b"".join((start, lines, end, b"" if head_only else body))
 
 
 def wants_json(accept: bytes) -> bool:

@@ -31,7 +31,7 @@ from proxy.http1.reader import HEAD_END, RequestParser
 from proxy.message.errors import BadRequest, MessageError
 from proxy.message.fields import DATE, SERVER
 from proxy.message.forwarding import ClientFacts
-from proxy.message.local import LocalResponse, local_response, render
+from proxy.message.local import ChangeLines, LocalResponse, local_response, render
 from proxy.message.request import CHUNKED, NO_BODY
 from proxy.message.response import ResponseHead
 from proxy.server.framing import check_head, check_partial_head, small_head, without_empty_lines
@@ -332,7 +332,9 @@ class Http1Connection(Http1Responses):
         self._close = close
         self._response_over()
 
-    def send_local(self, response: LocalResponse, *, request_id: bytes, close: bool) -> None:
+    def send_local(
+        self, response: LocalResponse, *, request_id: bytes, close: bool, change: ChangeLines | None
+    ) -> None:
         head = self.head
         if not close and self._phase in (COUNTED_PHASE, CHUNKED_PHASE):
             # The body that nobody wants: read it if it is small and surely comes, else close behind the response.
@@ -346,6 +348,7 @@ class Http1Connection(Http1Responses):
             head_only=head.method == b"HEAD",
             minor=head.minor,
             close=close,
+            change=change,
         )
         self.transport.write(data)
         self._response_over()

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from proxy.table import Certificate
+from proxy.table import Certificate, TlsVersion
 
-__all__ = ["ALPN", "BadCertificate", "check", "make_context"]
+__all__ = ["ALPN", "VERSIONS", "BadCertificate", "check", "make_context"]
 
 CIPHERS: Final = ":".join(
     (
@@ -35,6 +35,7 @@ CIPHERS: Final = ":".join(
 refuses RSA keys below 2048 bits and SHA-1 signatures, as Debian and Red Hat do for nginx."""
 
 ALPN: Final = ("http/1.1",)
+VERSIONS: Final[dict[TlsVersion, ssl.TLSVersion]] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 _REASONS: Final = {
     "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",

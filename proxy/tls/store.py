@@ -7,7 +7,9 @@ Rules:
 2. The default certificate is the one the table names; without one, or where it does not load, a self-made one.
 3. Contexts are made when first asked for, and kept for the most recently used certificates. A changed certificate
    counts from the next handshake on; connections that are open keep the one they began with.
-4. A certificate that does not load touches no other name; the reason is kept in ``failures``.
+4. The lowest version spoken is that of the listener's context: OpenSSL has chosen by it before the server name is
+   looked at. A changed one counts from the next handshake on, too.
+5. A certificate that does not load touches no other name; the reason is kept in ``failures``.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from proxy.table import Certificate
-from proxy.tls.context import BadCertificate, make_context
+from proxy.table import Certificate, TlsVersion
+from proxy.tls.context import VERSIONS, BadCertificate, make_context
 from proxy.tls.self_signed import self_signed
 
 __all__ = ["CertificateStore", "silence_bad_server_names"]
@@ -51,11 +53,14 @@ class CertificateStore:
         default: str | None,
         *,
         reset: bool = False,
+        min_version: TlsVersion = "1.2",
     ) -> None:
         """Apply a change: ``None`` as a value removes the key, ``reset`` forgets all others first.
 
-        ``default`` is the key of the default certificate as it is from now on. Never fails: nothing is loaded here.
+        ``default`` is the key of the default certificate and ``min_version`` the lowest version spoken, as they are
+        from now on. Never fails: nothing is loaded here.
         """
+        self._listener.minimum_version = VERSIONS[min_version]
         if reset:
             certificates = dict.fromkeys(self._certificates) | dict(certificates)
             self._exact.clear()

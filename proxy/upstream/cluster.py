@@ -7,7 +7,8 @@ from random import Random
 from typing import Final, Protocol
 
 from proxy.message.request import RequestHead
-from proxy.table import Balance, Cluster, HashPart
+from proxy.table import Balance, Cluster, Ejection, HashPart
+from proxy.upstream.affinity import CookieAffinity
 from proxy.upstream.balance import Chooser, HashRing, least_requests, random_two, round_robin, smallest_latency
 from proxy.upstream.endpoint import EndpointState
 
@@ -25,9 +26,11 @@ RETRY_TOKENS_MAX: Final = 100.0
 
 
 class RequestView(Protocol):
-    """What the choice may depend on."""
+    """What the choice may depend on, and what comes of it."""
 
     head: RequestHead
+    set_cookie: bytes
+    unusual: bool
 
     @property
     def client_address(self) -> str: ...
@@ -40,7 +43,9 @@ class ClusterState:
     """Mutable: a delta replaces its endpoints between two requests. Counters and turn survive that."""
 
     __slots__ = (
+        "_affinity",
         "_chooser",
+        "_ejection",
         "_hash_key",
         "_in_turn",
         "_random",
@@ -63,9 +68,11 @@ class ClusterState:
         self._turn = random.randrange(1 << 16)
         self._chooser: Chooser = round_robin
         self._in_turn = True
-        """The chooser is ``round_robin``: not worth a call."""
+        """Each in turn, and nothing else matters: not worth a call."""
         self._hash_key: tuple[HashPart, ...] = ()
         self._ring: HashRing | None = None
+        self._affinity: CookieAffinity | None = None
+        self._ejection = Ejection()
 
     def update(self, cluster: Cluster) -> None:
         """Take the new value; endpoints that stay keep their connections and their health."""
@@ -73,11 +80,19 @@ class ClusterState:
         endpoints: list[EndpointState] = []
         for endpoint in cluster.endpoints:
             state = known.pop((endpoint.address, endpoint.port, cluster.by_name), None)
-            endpoints.append(state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name))
+            state = state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name)
+            state.ejection = cluster.ejection
+            endpoints.append(state)
         for gone in known.values():
             gone.retire()
         self.endpoints = tuple(endpoints)
+        self._ejection = cluster.ejection
         self._set_balance(cluster.balance)
+        if cluster.affinity is None:
+            self._affinity = None
+        else:
+            self._affinity = CookieAffinity(cluster.affinity, self.key, self.endpoints)
+            self._in_turn = False
 
     def retire(self) -> None:
         """The table no longer names this cluster."""
@@ -85,6 +100,7 @@ class ClusterState:
             state.retire()
         self.endpoints = ()
         self._ring = None
+        self._affinity = None
 
     def choose(self, view: RequestView, tried: Sequence[EndpointState], now: float) -> EndpointState | None:
         """The endpoint for the next try; ``None`` where every one was tried or there is none."""
@@ -92,12 +108,34 @@ class ClusterState:
         if not endpoints:
             return None
         self._turn += 1
+        if self._in_turn:
+            choice = endpoints[self._turn % len(endpoints)]
+            if not choice.suspect and not tried:
+                return choice
+        elif self._affinity is not None:
+            return self._choose_again(self._affinity, view, tried, now)
+        return self._choose_any(view, tried, now)
+
+    def _choose_again(
+        self, affinity: CookieAffinity, view: RequestView, tried: Sequence[EndpointState], now: float
+    ) -> EndpointState | None:
+        """The endpoint that the client was sent to before, or one to come back to."""
+        asked = affinity.asked(view.head)
+        if asked is not None and asked not in tried and (not asked.suspect or asked.admits(now, self._random)):
+            view.set_cookie = b""
+            return asked
+        choice = self._choose_any(view, tried, now)
+        if choice is not None:
+            view.set_cookie = b"" if choice is asked else affinity.set_cookie(choice, view.scheme)
+            view.unusual = True
+        return choice
+
+    def _choose_any(self, view: RequestView, tried: Sequence[EndpointState], now: float) -> EndpointState | None:
+        """As the method of balancing says."""
+        endpoints = self.endpoints
         ring = self._ring
         if ring is None:
-            if self._in_turn:
-                choice = endpoints[self._turn % len(endpoints)]
-            else:
-                choice = self._chooser(endpoints, self._turn, self._random)
+            choice = self._chooser(endpoints, self._turn, self._random)
             if not choice.suspect and not tried:
                 return choice
             left: Sequence[EndpointState] = [state for state in endpoints if state not in tried]
@@ -112,6 +150,14 @@ class ClusterState:
         admitted = [state for state in left if not state.suspect or state.admits(now, self._random)]
         pool = admitted or left
         return pool[0] if ring is not None else self._chooser(pool, self._turn, self._random)
+
+    def failed(self, endpoint: EndpointState, now: float) -> bool:
+        """A try of ``endpoint`` failed; true where that ejected it."""
+        share = self._ejection.max_percent
+        if share >= 100:
+            return endpoint.failed(now)
+        out = 1 + sum(state.is_out for state in self.endpoints if state is not endpoint)
+        return endpoint.failed(now, may_eject=out * 100 <= share * len(self.endpoints))
 
     def has_healthy(self, tried: Sequence[EndpointState]) -> bool:
         """Whether an endpoint is left that no failure speaks against.
@@ -130,7 +176,7 @@ class ClusterState:
             self._ring = None
             self._hash_key = ()
             self._chooser = _CHOOSERS.get(balance.method, round_robin)
-        self._in_turn = self._chooser is round_robin
+        self._in_turn = self._chooser is round_robin and self._ring is None
         self.measures = balance.method == "ewma"
 
     def _key_of(self, view: RequestView) -> bytes:

@@ -1,8 +1,8 @@
 """One address of a cluster as a worker knows it: its idle connections, its load and its health.
 
-Health is passive. A connection that cannot be made, a reset or a timeout before the response ejects the endpoint for
-a while that doubles with each failure in a row; afterwards one request at a time tries it, and once one succeeded its
-share grows back over ``SLOW_RETURN`` seconds.
+Health is passive. A connection that cannot be made, a reset or a timeout before the response is a failure; one, or as
+many in a row as the cluster says, eject the endpoint for a while that doubles with each ejection in a row. Afterwards
+one request at a time tries it, and once one succeeded its share grows back over ``SLOW_RETURN`` seconds.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from math import exp
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from proxy.table import Ejection
+
 if TYPE_CHECKING:
     from proxy.upstream.connection import UpstreamConnection
 
-__all__ = ["EJECTION_BASE", "EJECTION_MAX", "EWMA_DECAY", "SLOW_RETURN", "EndpointState"]
+__all__ = ["EWMA_DECAY", "SLOW_RETURN", "EndpointState"]
 
-EJECTION_BASE: Final = 5.0
-"""Seconds out after the first failure (HAProxy's ``inter`` is 2, Envoy's base ejection 30)."""
-EJECTION_MAX: Final = 60.0
 SLOW_RETURN: Final = 10.0
 """Seconds over which a returning endpoint gets its share back (HAProxy ``slowstart``)."""
 EWMA_DECAY: Final = 10.0
 """Seconds, as ingress-nginx's ``ewma``."""
+_MAX_DOUBLINGS: Final = 30
+_USUAL_EJECTION: Final = Ejection()
 
 
 class EndpointState:
@@ -32,7 +33,10 @@ class EndpointState:
         "active",
         "address",
         "by_name",
+        "cookie",
         "ejected_until",
+        "ejection",
+        "ejections",
         "failures",
         "idle",
         "latency",
@@ -55,9 +59,14 @@ class EndpointState:
         """Requests under way."""
         self.retired = False
         """No longer in the cluster: what is under way ends, nothing is pooled."""
+        self.cookie = b""
+        """The value of the cookie that leads a client back here, where the cluster has such."""
         self.suspect = False
-        """Ejected or on its way back: the balancer must ask :meth:`admits`."""
+        """Failed last time, ejected or on its way back: the balancer must ask :meth:`admits`."""
+        self.ejection = _USUAL_EJECTION
         self.failures = 0
+        """In a row."""
+        self.ejections = 0
         """In a row."""
         self.ejected_until = 0.0
         self.returned_at = 0.0
@@ -98,7 +107,10 @@ class EndpointState:
 
     def admits(self, now: float, random: Random) -> bool:
         """Whether a suspect endpoint may be given a request."""
-        # 1. Ejected. 2. Its time is over: one request at a time. 3. It answered: a growing share. 4. Back.
+        # 0. It failed, not often enough. 1. Ejected. 2. Its time is over: one request at a time. 3. It answered: a
+        # growing share. 4. Back.
+        if not self.ejections:
+            return True
         if now < self.ejected_until:
             return False
         if not self.returned_at:
@@ -106,23 +118,37 @@ class EndpointState:
         share = (now - self.returned_at) / SLOW_RETURN
         if share >= 1.0:
             self.suspect = False
-            self.failures = 0
+            self.failures = self.ejections = 0
             return True
         return random.random() < max(share, 0.1)
 
-    def failed(self, now: float) -> bool:
-        """Count a failure; true when it ejected the endpoint."""
+    def failed(self, now: float, *, may_eject: bool = True) -> bool:
+        """Count a failure; true when it ejected the endpoint. ``may_eject``: not too many others are out already."""
         if now < self.ejected_until:
             return False
+        rules = self.ejection
         self.failures += 1
         self.suspect = True
+        # After an ejection the first failure ejects again.
+        enough = self.ejections > 0 or self.failures >= rules.consecutive_failures
+        if not (rules.consecutive_failures and may_eject and enough):
+            return False
         self.returned_at = 0.0
-        self.ejected_until = now + min(EJECTION_BASE * 2 ** (self.failures - 1), EJECTION_MAX)
+        self.ejected_until = now + min(rules.base_time * 2 ** min(self.ejections, _MAX_DOUBLINGS), rules.max_time)
+        self.ejections += 1
         return True
+
+    @property
+    def is_out(self) -> bool:
+        """Ejected, and not answered since."""
+        return self.ejections > 0 and not self.returned_at
 
     def succeeded(self, now: float) -> None:
         """A suspect endpoint answered."""
-        if not self.returned_at and now >= self.ejected_until:
+        if not self.ejections:
+            self.failures = 0
+            self.suspect = False
+        elif not self.returned_at and now >= self.ejected_until:
             self.returned_at = now
 
     def observe(self, seconds: float, now: float) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from proxy.engine.runtime import Runtime
 from proxy.engine.state import CompileError, compile_state
+from proxy.filters import Allowances
 from proxy.server.connections import Connections
 from proxy.server.listeners import Listeners
 from proxy.table import AccessLogFormat
@@ -51,7 +52,11 @@ class LogTarget(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """Plain verbs: ``apply``, ``listen``, ``drain``, ``close``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, log: LogTarget | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, log: LogTarget | None, allowances_fd: int | None = None
+    ) -> None:
+        """``allowances_fd``: a memory file that all workers share, for limits that they count together; ``None``: there
+        are no others. Raises ``OSError`` where it cannot be mapped."""
         self.loop = loop
         silence_bad_server_names()
         self.telemetry = Telemetry()
@@ -59,7 +64,14 @@ class Worker:
         self._log_target = log
         self._random = Random(int.from_bytes(os.urandom(16), "big"))  # noqa: S311 - for balance and request ids
         self._dialer = Dialer(loop)
-        self.runtime = Runtime(telemetry=self.telemetry, dialer=self._dialer, access_log=None, random=self._random)
+        self._allowances = Allowances(allowances_fd)
+        self.runtime = Runtime(
+            telemetry=self.telemetry,
+            dialer=self._dialer,
+            access_log=None,
+            random=self._random,
+            allowances=self._allowances,
+        )
         self.connections = Connections(self.runtime, loop, _connection_limit())
         self._listeners = Listeners(self.connections, loop)
         self._log_format: AccessLogFormat = "off"
@@ -78,7 +90,11 @@ class Worker:
             return str(error)
         # From here on nothing fails: certificates that do not load are the store's to report, one by one.
         self.certificates.update(
-            delta.certificates, delta.server_names, state.table.default_certificate, reset=delta.reset
+            delta.certificates,
+            delta.server_names,
+            state.table.default_certificate,
+            reset=delta.reset,
+            min_version=state.settings.tls_min_version,
         )
         self.runtime.state = state
         settle()
@@ -135,6 +151,7 @@ class Worker:
             cluster.retire()
         self._set_log("off")
         await asyncio.sleep(0)
+        self._allowances.close()
 
     def stats(self, token: int = 0) -> Stats:
         """What happened since the last call, and how things stand."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from proxy.upstream.endpoint import EJECTION_BASE, EJECTION_MAX, SLOW_RETURN, EndpointState
+from proxy.table import Ejection
+from proxy.upstream.endpoint import SLOW_RETURN, EndpointState
+
+USUAL = Ejection()
 
 
 class Connection:
@@ -92,7 +95,7 @@ def test_ejections_grow_with_each_failure_in_a_row() -> None:
     for _ in range(6):
         times.append(_eject_until_out(endpoint, now))
         now = endpoint.ejected_until
-    assert times == [EJECTION_BASE, 10.0, 20.0, 40.0, EJECTION_MAX, EJECTION_MAX]
+    assert times == [USUAL.base_time, 10.0, 20.0, 40.0, USUAL.max_time, USUAL.max_time]
 
 
 def test_a_burst_of_failures_is_one() -> None:
@@ -101,7 +104,7 @@ def test_a_burst_of_failures_is_one() -> None:
     assert endpoint.failed(1000.0)
     assert [endpoint.failed(1000.0 + number / 100) for number in range(100)] == [False] * 100
     assert endpoint.failures == 1
-    assert endpoint.ejected_until == 1000.0 + EJECTION_BASE
+    assert endpoint.ejected_until == 1000.0 + USUAL.base_time
 
 
 def test_after_an_ejection_one_request_at_a_time_tries_the_endpoint() -> None:

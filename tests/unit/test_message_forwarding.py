@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.message.forwarding import ClientFacts, TrustedRanges, forwarded_proto, is_request_id, trusted_block
+from proxy.message.forwarding import ClientFacts, client_behind, forwarded_proto, is_request_id, trusted_block
+from proxy.message.networks import Networks
 from proxy.message.request import RequestHead
 
-RANGES = TrustedRanges(("10.0.0.0/8", "fd00::/8"))
+RANGES = Networks(("10.0.0.0/8", "fd00::/8"))
 
 
 def head_of(**values: bytes) -> RequestHead:
@@ -23,7 +24,8 @@ def facts(address: str = "10.0.0.1", *, trusted: bool = True) -> ClientFacts:
 
 
 def block(**values: bytes) -> tuple[dict[str, str], str]:
-    text, client = trusted_block(head_of(**values), facts(), RANGES)
+    client = client_behind(head_of(**values), facts(), RANGES)
+    text = trusted_block(head_of(**values), facts(), client)
     return dict(line.split(": ") for line in text.decode().split("\r\n")), client
 
 
@@ -34,9 +36,9 @@ def test_ranges() -> None:
     assert "::ffff:10.1.2.3" in RANGES
     assert "11.0.0.1" not in RANGES
     assert "unknown" not in RANGES
-    assert "10.1.2.3" not in TrustedRanges(())
+    assert "10.1.2.3" not in Networks(())
     with pytest.raises(ValueError, match="not-a-cidr"):
-        TrustedRanges(("not-a-cidr",))
+        Networks(("not-a-cidr",))
 
 
 def test_an_untrusted_client_is_told_as_it_is() -> None:
@@ -71,6 +73,12 @@ def test_nonsense_from_a_trusted_peer_is_replaced() -> None:
     }  # fmt: skip
     assert block(Port=b"+80")[0]["X-Forwarded-Port"] == "80"
     assert block(Port="٨٠".encode())[0]["X-Forwarded-Port"] == "80"
+
+
+@pytest.mark.parametrize("chain", [b"192.0.2.66, 192.0.2.9:1234", b"192.0.2.66, _hidden", b"192.0.2.66,,"])
+def test_nothing_beyond_nonsense_in_a_chain_is_believed(chain: bytes) -> None:
+    """What the trusted peer added is not understood, so what stands before it may be the client's own invention."""
+    assert block(For=chain)[1] == "10.0.0.1"
 
 
 def test_a_chain_of_nothing_but_proxies_ends_at_its_beginning() -> None:
