@@ -13,15 +13,17 @@ from typing import Any, Final
 
 import msgspec
 
-from ingress.resources import fields, validate
+from ingress.resources import crd_fields, fields, validate
 from ingress.resources.convert import INGRESS_V1, OLD_INGRESS_VERSIONS, convert_ingress, old_path
-from ingress.resources.core import Endpoints, Secret, Service
+from ingress.resources.core import ConfigMap, Endpoints, Secret, Service
+from ingress.resources.crd import OUR_GROUP, OUR_VERSION, IngressClassParameters, Response, TrafficPolicy
 from ingress.resources.discovery import EndpointSlice
 from ingress.resources.fault import Fault, FieldPath, field_text
 from ingress.resources.meta import ObjectRef, Source
 from ingress.resources.networking import Ingress, IngressClass
 from ingress.resources.problem import Problem
 from ingress.resources.prune import UNITS, compact, prune
+from ingress.resources.schema import broken_rules
 from ingress.resources.shape import Record, check
 
 __all__ = ["Decoded", "Locate", "decode_object", "expand_lists"]
@@ -29,7 +31,18 @@ __all__ = ["Decoded", "Locate", "decode_object", "expand_lists"]
 Locate = Callable[[FieldPath], int]
 """The line of a field in its file."""
 
-AnyObject = Ingress | IngressClass | Service | EndpointSlice | Endpoints | Secret
+AnyObject = (
+    Ingress
+    | IngressClass
+    | Service
+    | EndpointSlice
+    | Endpoints
+    | Secret
+    | ConfigMap
+    | IngressClassParameters
+    | Response
+    | TrafficPolicy
+)
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +60,15 @@ class _Kind(msgspec.Struct, frozen=True, kw_only=True):
     """By apiVersion."""
     check: Callable[[dict[str, Any]], Iterator[Fault]]
     namespaced: bool = True
+
+
+def _our_kind(type_: type[AnyObject], shape: Record, *, namespaced: bool = True) -> _Kind:
+    return _Kind(
+        type=type_,
+        shapes={OUR_VERSION: shape},
+        check=lambda data: broken_rules(shape, data),
+        namespaced=namespaced,
+    )
 
 
 _KINDS: Final[dict[str, _Kind]] = {
@@ -72,6 +94,10 @@ _KINDS: Final[dict[str, _Kind]] = {
     ),
     "Endpoints": _Kind(type=Endpoints, shapes={"v1": fields.ENDPOINTS}, check=validate.validate_endpoints),
     "Secret": _Kind(type=Secret, shapes={"v1": fields.SECRET}, check=validate.validate_secret),
+    "ConfigMap": _Kind(type=ConfigMap, shapes={"v1": fields.CONFIG_MAP}, check=validate.validate_config_map),
+    "IngressClassParameters": _our_kind(IngressClassParameters, crd_fields.CLASS_PARAMETERS, namespaced=False),
+    "Response": _our_kind(Response, crd_fields.RESPONSE),
+    "TrafficPolicy": _our_kind(TrafficPolicy, crd_fields.TRAFFIC_POLICY),
 }
 
 _OUR_VERSIONS: Final = frozenset(version for kind in _KINDS.values() for version in kind.shapes)
@@ -153,6 +179,8 @@ def _news(checks: list[Fault], known: list[Fault], *, old: bool) -> list[Fault]:
 def _typed(data: dict[str, Any], kind: _Kind, ref: ObjectRef, source: Source | None) -> tuple[Any, list[Fault]]:
     if kind.type is Secret:
         data["data"] = _secret_data(data)
+    if kind.type is ConfigMap:
+        data["binaryData"] = {key: base64.b64decode(value) for key, value in data.get("binaryData", {}).items()}
     data["metadata"]["namespace"] = ref.namespace
     try:
         value = msgspec.convert(data, kind.type)
@@ -184,9 +212,9 @@ def _other_kind(name: str, version: str, report: _Reporter) -> Decoded:
 
 
 def _is_kubernetes_group(version: str) -> bool:
-    """Other groups may have kinds of the same name, such as Service of Knative: these are not ours."""
+    """Or ours. Other groups may have kinds of the same name, such as Service of Knative: these are not ours."""
     group, slash, _ = version.rpartition("/")
-    return not slash or "." not in group or group.endswith(".k8s.io")
+    return not slash or "." not in group or group.endswith(".k8s.io") or group == OUR_GROUP
 
 
 def _fault(field: str, reason: str, message: str) -> Fault:

@@ -10,6 +10,7 @@ from typing import Final
 from ingress.resources.shape import ANY, BOOL, INT, INT_OR_STR, STR, ListOf, MapOf, Record, Shape
 
 __all__ = [
+    "CONFIG_MAP",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
     "ENDPOINT_SLICE_V1BETA1",
@@ -224,6 +225,8 @@ ENDPOINTS: Final = _object(
         )
     }
 )
+
+CONFIG_MAP: Final = _object({"immutable": BOOL, "data": MapOf(STR), "binaryData": MapOf(STR)})
 
 SECRET: Final = _object({"immutable": BOOL, "data": MapOf(STR), "stringData": MapOf(STR), "type": STR})
 

@@ -12,7 +12,9 @@ The rules for an Ingress:
 5. A fault anywhere else that matters (name, class, labels, annotations) leaves out the whole object: it is not known
    whose it is, or what it asks to be kept away.
 
-The other kinds lose the port, address or key that is wrong.
+The other kinds lose the port, address, key or field that is wrong. A part of a TrafficPolicy that keeps clients out is
+not just lost: the object remembers it in ``broken``, so that its targets close instead of opening. A Response has no
+smaller unit than itself: without it, its routes answer 503.
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ class Unit(msgspec.Struct, frozen=True):
     consequence: str
     emptied: bool = False
     """The unit becomes an empty mapping instead of being left out."""
+    remembered: bool = False
+    """The last step of its path is added to ``broken`` of the object."""
 
 
 _READ_METADATA: Final = {"name", "namespace", "uid", "resourceVersion", "labels", "annotations"}
 _READ_SERVICE: Final = {"type", "clusterIP", "externalName", "ports"}
 _UNUSED: Final = "this field is left out"
+_UNSET: Final = "it counts as not set"
 _NO_BACKEND: Final = "its requests get no backend"
 
 _EVERY_KIND: Final = (
@@ -58,9 +63,34 @@ _INGRESS: Final = (
     Unit(("spec", "backend"), _NO_BACKEND, emptied=True),
 )
 
+_EDITS: Final = tuple(
+    Unit(("spec", message, edit, "*"), "this header field is left alone")
+    for message in ("requestHeaders", "responseHeaders")
+    for edit in ("set", "add", "remove")
+)
+
+_TRAFFIC_POLICY: Final = (
+    *(
+        Unit(("spec", part), "what this policy is attached to answers 503", remembered=True)
+        for part in ("access", "rateLimit", "cors")
+    ),
+    Unit(("spec", "targetRefs", "*"), "this target is left out"),
+    *_EDITS,
+    *(Unit(("spec", part, "*"), _UNSET) for part in ("timeouts", "limits", "ejection", "requestHeaders")),
+    Unit(("spec", "*"), _UNSET),
+)
+
+_CLASS_PARAMETERS: Final = (
+    *_EDITS,
+    Unit(("spec", "trustedProxies", "*"), "this range is not trusted"),
+    Unit(("spec", "upstream", "ejection", "*"), _UNSET),
+    *(Unit(("spec", part, "*"), _UNSET) for part in ("timeouts", "limits", "upstream")),
+    Unit(("spec", "*"), _UNSET),
+)
+
 UNITS: Final[dict[str, tuple[Unit, ...]]] = {
     "Ingress": (*_INGRESS, *_EVERY_KIND),
-    "IngressClass": (Unit(("spec", "parameters"), _UNUSED), *_EVERY_KIND),
+    "IngressClass": (Unit(("spec", "parameters"), "the class has no parameters"), *_EVERY_KIND),
     "Service": (
         Unit(("spec", "ports", "*"), "this port is left out"),
         *(Unit(("spec", name), _UNUSED) for name in SERVICE_SPEC.fields if name not in _READ_SERVICE),
@@ -84,6 +114,15 @@ UNITS: Final[dict[str, tuple[Unit, ...]]] = {
         Unit(("immutable",), _UNUSED),
         *_EVERY_KIND,
     ),
+    "ConfigMap": (
+        Unit(("data", "*"), "this key is left out"),
+        Unit(("binaryData", "*"), "this key is left out"),
+        Unit(("immutable",), _UNUSED),
+        *_EVERY_KIND,
+    ),
+    "IngressClassParameters": (*_CLASS_PARAMETERS, *_EVERY_KIND),
+    "Response": _EVERY_KIND,
+    "TrafficPolicy": (*_TRAFFIC_POLICY, *_EVERY_KIND),
 }
 """The first that is a beginning of a fault's path counts; none: the whole object."""
 
@@ -103,6 +142,9 @@ def prune(data: dict[str, Any], faults: Iterable[Fault], units: tuple[Unit, ...]
             told.append(fault)
             continue
         _take_out(data, fault.path[: len(unit.pattern)], {} if unit.emptied else None)
+        if unit.remembered:
+            broken = data.setdefault("broken", [])
+            broken += [unit.pattern[-1]] if unit.pattern[-1] not in broken else []
         told.append(msgspec.structs.replace(fault, message=f"{fault.message}; {unit.consequence}"))
     return told, usable
 

@@ -21,6 +21,7 @@ from ingress.resources.names import host_fault, is_ip, label_fault, port_fault, 
 
 __all__ = [
     "PATH_TYPES",
+    "validate_config_map",
     "validate_endpoint_slice",
     "validate_endpoints",
     "validate_ingress",
@@ -165,7 +166,7 @@ def _validate_service_backend(service: dict[str, Any], at: FieldPath) -> Iterato
 
 
 def validate_ingress_class(data: dict[str, Any]) -> Iterator[Fault]:
-    """An IngressClass. Its parameters are not read here."""
+    """An IngressClass."""
     controller = _mapping(data.get("spec")).get("controller", "")
     at = ("spec", "controller")
     if controller == "":
@@ -176,6 +177,22 @@ def validate_ingress_class(data: dict[str, Any]) -> Iterator[Fault]:
         if len(controller) > _MAX_CONTROLLER_LENGTH:
             fault = f"must not be longer than {_MAX_CONTROLLER_LENGTH} characters"
         yield from _invalid(at, controller, fault)
+    parameters = _mapping(data.get("spec")).get("parameters")
+    if isinstance(parameters, dict):
+        yield from _validate_parameters(parameters, ("spec", "parameters"))
+
+
+def _validate_parameters(parameters: dict[str, Any], at: FieldPath) -> Iterator[Fault]:
+    for field in ("kind", "name"):
+        if not parameters.get(field):
+            yield _required((*at, field), "a reference needs kind and name")
+    scope, namespace = parameters.get("scope", "Cluster"), parameters.get("namespace")
+    if isinstance(scope, str):
+        yield from _one_of((*at, "scope"), scope, ("Cluster", "Namespace"))
+    if scope == "Namespace" and not namespace:
+        yield _required((*at, "namespace"), "scope Namespace needs a namespace")
+    elif scope == "Cluster" and namespace:
+        yield _forbidden((*at, "namespace"), "goes with scope Namespace only")
 
 
 def validate_service(data: dict[str, Any]) -> Iterator[Fault]:
@@ -274,16 +291,21 @@ def validate_endpoints(data: dict[str, Any]) -> Iterator[Fault]:
 
 def validate_secret(data: dict[str, Any]) -> Iterator[Fault]:
     """A Secret. Messages never show a value."""
-    for key, value in _mapping(data.get("data")).items():
+    yield from _validate_base64(data, "data", "is not base64 (stringData takes plain text)")
+
+
+def validate_config_map(data: dict[str, Any]) -> Iterator[Fault]:
+    """A ConfigMap."""
+    yield from _validate_base64(data, "binaryData", "is not base64 (data takes plain text)")
+
+
+def _validate_base64(data: dict[str, Any], field: str, message: str) -> Iterator[Fault]:
+    for key, value in _mapping(data.get(field)).items():
         if isinstance(value, str):
             try:
                 base64.b64decode("".join(value.splitlines()), validate=True)
             except (binascii.Error, ValueError):
-                yield Fault(
-                    path=("data", key),
-                    reason="InvalidBase64",
-                    message="is not base64 (stringData takes plain text)",
-                )
+                yield Fault(path=(field, key), reason="InvalidBase64", message=message)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def test_the_namespace_is_default_where_none_is_given_and_empty_for_cluster_scop
     "data",
     [
         {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"anything": []}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "data": {}},
+        {"apiVersion": "v1", "kind": "Pod", "data": {}},
         {"apiVersion": "v1", "kind": "ServiceAccount"},
         {"apiVersion": "serving.knative.dev/v1", "kind": "Service"},
         {"apiVersion": "config.openshift.io/v1", "kind": "Ingress"},

@@ -101,7 +101,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_path: Path) ->
     """Editors on Windows write both."""
     text = service("a").replace("\n", "\r\n")
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    (tmp_path / "b.json").write_bytes(b'\xef\xbb\xbf{"apiVersion": "v1",\r\n"kind": "ConfigMap"}\r\n')
+    (tmp_path / "b.json").write_bytes(b'\xef\xbb\xbf{"apiVersion": "v1",\r\n"kind": "Pod"}\r\n')
     loaded = read(tmp_path)
     assert loaded.problems == ()
     assert ports(loaded) == {"a": 80}
