@@ -11,7 +11,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tools venv demo run test check golden bench micro docs clean
+.PHONY: help tools venv demo run test check golden deploy bench micro docs clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,10 @@ check: $(TEST_STAMP) ## style, types and import rules, without running anything
 
 golden: $(TEST_STAMP) ## rewrite the golden cases with what comes out now; then read the diff
 	$(BIN)/python -m tests.golden.update
+	$(BIN)/python -m tests.helm.update
+
+deploy: $(TEST_STAMP) ## rewrite deploy/ and the golden renderings from the chart
+	$(BIN)/python -m tests.helm.update
 
 bench: $(BENCH_STAMP) ## CPU per request against other proxies, with ARGS="…"
 	$(BIN)/python -m benchmarks.load $(ARGS)
@@ -61,10 +65,11 @@ $(RUN_STAMP): pyproject.toml | tools
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(TEST_STAMP): pyproject.toml | tools
+$(TEST_STAMP): pyproject.toml tests/tools.txt | tools
 	@echo "Installing into $(VENV), with what tests need: once, about a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/tools.txt
 	@touch $(RUN_STAMP) $@
 
 $(BENCH_STAMP): benchmarks/load/requirements.txt $(RUN_STAMP)

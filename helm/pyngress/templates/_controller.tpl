@@ -173,6 +173,11 @@
 {{- fail "rbac.scope=true allows no look at nodes: keep controller.publishService, give controller.publishStatusAddresses, or set controller.updateStatus=false" -}}
 {{- end -}}
 {{- end -}}
+{{- $ports := list ($values.containerPort.http | int) ($values.containerPort.https | int) ($values.metrics.port | int) -}}
+{{- if $values.admissionWebhooks.enabled }}{{ $ports = append $ports ($values.admissionWebhooks.port | int) }}{{ end -}}
+{{- if ne (len $ports) (uniq $ports | len) -}}
+{{- fail (printf "ports of the pod are taken twice: %s (controller.containerPort, metrics.port, admissionWebhooks.port)" (join ", " $ports)) -}}
+{{- end -}}
 {{- if and $values.config $values.ingressClassResource.parameters -}}
 {{- fail "give either controller.config or controller.ingressClassResource.parameters" -}}
 {{- end -}}

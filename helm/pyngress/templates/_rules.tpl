@@ -28,10 +28,10 @@ Rules of roles. Each list is the least that its part of the controller needs:
 {{- if .Values.controller.updateStatus }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
-  verbs: [patch, update]
+  verbs: [patch]
 - apiGroups: [pyngress.io]
   resources: [trafficpolicies/status]
-  verbs: [patch, update]
+  verbs: [patch]
 {{- end }}
 {{- end -}}
 
@@ -63,7 +63,7 @@ Rules of roles. Each list is the least that its part of the controller needs:
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingwebhookconfigurations]
   resourceNames: [{{ include "pyngress.webhookName" . }}]
-  verbs: [get, patch, update]
+  verbs: [get, patch]
 {{- end }}
 {{- end -}}
 
@@ -73,7 +73,7 @@ Rules of roles. Each list is the least that its part of the controller needs:
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "pyngress.electionID" . }}]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
@@ -82,7 +82,7 @@ Rules of roles. Each list is the least that its part of the controller needs:
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [{{ include "pyngress.webhookName" . }}-webhook]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
