@@ -69,7 +69,7 @@ class KubeClient:
         self._access = access
         self._options = options
         self._rest = _open(access)
-        self._renewed_at = time.monotonic()
+        self._renewed_at = float("-inf")
         self._renewing = asyncio.Lock()
         self.heard_at = time.monotonic()
         """When the server last sent anything (monotonic seconds); the beginning, if it never did."""
@@ -211,6 +211,8 @@ class KubeClient:
         if data is not None:
             headers["Content-Type"] = content_type
         rest = self._rest
+        if rest.pool_manager.closed:
+            raise KubeUnreachable(f"{self.server}: this client is closed")
         response: aiohttp.ClientResponse = await rest.pool_manager.request(
             method,
             self.server.rstrip("/") + path,
