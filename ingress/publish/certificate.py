@@ -14,8 +14,8 @@ from proxy.table import Certificate, Table
 
 __all__ = ["SELF_SIGNED", "self_signed", "with_default_certificate"]
 
-SELF_SIGNED = "pyngress/self-signed"
-"""Its key in the table."""
+SELF_SIGNED = "self-signed"
+"""Its key in the table. No Secret has it: theirs have a namespace."""
 
 _LIFE = datetime.timedelta(days=3650)
 """Nobody verifies it; it must only outlive the process."""

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Protocol
+from collections import deque
+from itertools import islice
+from typing import Final, Protocol
 
 import msgspec
 
+from ingress.publish.certificate import SELF_SIGNED
 from proxy.table import Table
 from proxy.table.feed import (
     Ack,
     AskStats,
+    ChangedKeys,
     Down,
     Drain,
     Drained,
@@ -33,6 +37,12 @@ from proxy.table.feed import (
 )
 
 __all__ = ["Feed", "FeedListener", "Published", "Publisher"]
+
+MAX_STEPS: Final = 256
+"""Generations that a worker may lag and still be brought up by keys alone; at 100 a second that is a worker that was
+silent for seconds, for which comparing whole tables is the smaller worry."""
+MAX_KEYS: Final = 10_000
+"""Keys beyond which comparing whole tables costs no more."""
 
 _READ_SIZE = 256 * 1024
 
@@ -50,12 +60,21 @@ class Publisher:
     def __init__(self) -> None:
         self.current = Published(generation=0, table=Table())
         self._frames: dict[tuple[int | None, int], bytes] = {}
+        self._steps: deque[ChangedKeys] = deque(maxlen=MAX_STEPS)
+        """What changed from each generation to the next; the last is that to the current one."""
 
-    def publish(self, table: Table) -> bool:
-        """Make ``table`` the newest. False, and no new generation, if it equals the one before."""
-        if self.current.generation and table == self.current.table:
+    def publish(self, table: Table, changed: ChangedKeys | None = None) -> bool:
+        """Make ``table`` the newest. False, and no new generation, if it equals the one before.
+
+        ``changed`` holds every key at which it may differ from the table before; ``None``: it may differ anywhere.
+        """
+        if self.current.generation and self._is_same(table, changed):
             return False
         self.current = Published(generation=self.current.generation + 1, table=table)
+        if changed is None:
+            self._steps.clear()
+        else:
+            self._steps.append(_with_self_signed(changed))
         self._frames.clear()
         return True
 
@@ -64,12 +83,38 @@ class Publisher:
         key = (None if since is None else since.generation, number)
         frame = self._frames.get(key)
         if frame is None:
-            old = Table() if since is None else since.table
-            delta = difference(old, self.current.table, generation=number)
             if since is None:
+                delta = difference(Table(), self.current.table, generation=number)
                 delta = msgspec.structs.replace(delta, reset=True)
+            else:
+                changed = self._changed_since(since.generation)
+                delta = difference(since.table, self.current.table, generation=number, changed=changed)
             frame = self._frames[key] = encode_frame(delta)
         return frame
+
+    def _is_same(self, table: Table, changed: ChangedKeys | None) -> bool:
+        if changed is None:
+            return table == self.current.table
+        return not changed
+
+    def _changed_since(self, generation: int) -> ChangedKeys | None:
+        """``None``: too long ago, or not told."""
+        steps = self.current.generation - generation
+        if steps > len(self._steps):
+            return None
+        changed = ChangedKeys()
+        for step in islice(reversed(self._steps), steps):
+            changed |= step
+            if len(changed) > MAX_KEYS:
+                return None
+        return changed
+
+
+def _with_self_signed(changed: ChangedKeys) -> ChangedKeys:
+    """Whoever made the table tells of its own keys; the self-signed certificate comes and goes with the default one."""
+    if not changed.default_certificate:
+        return changed
+    return msgspec.structs.replace(changed, certificates=changed.certificates | {SELF_SIGNED})
 
 
 class FeedListener(Protocol):

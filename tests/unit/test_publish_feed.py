@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ingress.publish import Feed, Publisher
-from proxy.table import Cluster, Endpoint, Table
+from ingress.publish import Feed, Publisher, with_default_certificate
+from ingress.publish.certificate import SELF_SIGNED
+from proxy.table import Certificate, Cluster, Endpoint, Table
 from proxy.table.feed import (
     Ack,
     AskStats,
+    ChangedKeys,
     Delta,
     Down,
     Drain,
@@ -23,6 +30,7 @@ from proxy.table.feed import (
     Stop,
     Up,
     apply_delta,
+    difference,
     encode_frame,
 )
 
@@ -281,3 +289,88 @@ async def test_a_worker_that_talks_nonsense_is_an_error() -> None:
         theirs.sendall(b"\x00\x00\x00\x01\xc1")
         with pytest.raises(ValueError):
             await Feed(0, ours, Publisher(), Heard()).run()
+
+
+def keyed(*ports: int, default: str | None = None) -> Table:
+    """Like :func:`table`, with a default certificate."""
+    made = Certificate(chain_pem="c", key_pem="k")
+    return msgspec.structs.replace(
+        table(*ports), certificates={} if default is None else {default: made}, default_certificate=default
+    )
+
+
+class Counted(dict[str, Cluster]):
+    """A map of clusters that says how often it was gone through as a whole."""
+
+    walked = 0
+
+    def items(self) -> Any:
+        self.walked += 1
+        return super().items()
+
+
+def test_known_keys_save_the_comparison() -> None:
+    """With the changed keys a delta looks at no others; without them it goes through the whole table."""
+    publisher = Publisher()
+    publisher.publish(table(1, 2))
+    before = publisher.current
+    clusters = Counted(table(2, 3).clusters)
+    publisher.publish(Table(clusters=clusters), ChangedKeys(clusters=frozenset({"1", "3"})))
+    (delta,) = FrameDecoder[Delta](Down).feed(publisher.frame(before, 2))
+    assert delta.clusters == {"1": None, "3": table(3).clusters["3"]}
+    assert clusters.walked == 0
+    publisher.frame(None, 2)
+    assert clusters.walked == 1
+
+
+def test_no_changed_key_is_no_new_table() -> None:
+    """What is told not to have changed is not published, nor compared."""
+    publisher = Publisher()
+    assert publisher.publish(table(1), ChangedKeys(clusters=frozenset({"1"})))
+    assert not publisher.publish(table(1), ChangedKeys())
+    assert publisher.current.generation == 1
+
+
+def test_self_signed_certificate_goes_when_an_own_one_comes() -> None:
+    """It is no key that translation tells of, and yet it follows the default certificate."""
+    ours = Certificate(chain_pem="o", key_pem="o")
+    publisher = Publisher()
+    publisher.publish(with_default_certificate(keyed(1), ours))
+    before = publisher.current
+    own = with_default_certificate(keyed(1, default="n/a"), ours)
+    publisher.publish(own, ChangedKeys(certificates=frozenset({"n/a"}), default_certificate=True))
+    (delta,) = FrameDecoder[Delta](Down).feed(publisher.frame(before, 2))
+    assert apply_delta(before.table, delta) == own
+    assert set(delta.certificates) == {"n/a", SELF_SIGNED}
+
+
+STEPS = st.lists(
+    st.tuples(st.frozensets(st.integers(1, 4)), st.sampled_from([None, "n/a", "n/b"]), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(STEPS, st.sampled_from([2, 256]))
+def test_any_sequence_of_tables_arrives(
+    steps: list[tuple[frozenset[int], str | None, bool, bool]], max_steps: int
+) -> None:
+    """However far a worker lags, and whether or not keys were told: its deltas lead to the newest table."""
+    ours = Certificate(chain_pem="o", key_pem="o")
+    publisher = Publisher()
+    publisher._steps = deque(maxlen=max_steps)
+    worker, plain = Table(), Table()
+    since = None
+    for ports, default, told, takes in steps:
+        before, plain = plain, keyed(*ports, default=default)
+        delta = difference(before, plain, generation=1)
+        changed = ChangedKeys(
+            clusters=frozenset(delta.clusters),
+            certificates=frozenset(delta.certificates),
+            default_certificate=before.default_certificate != plain.default_certificate,
+        )
+        publisher.publish(with_default_certificate(plain, ours), changed if told else None)
+        if takes:
+            (delta,) = FrameDecoder[Delta](Down).feed(publisher.frame(since, 1))
+            worker, since = apply_delta(worker, delta), publisher.current
+            assert worker == with_default_certificate(plain, ours)
