@@ -150,16 +150,17 @@ class StatusWriter:
 
     # ---- what is
 
-    def observed(self, key: Key, addresses: Collection[LoadBalancerAddress] | None) -> None:
-        """What the watch shows of an Ingress, of whatever class; ``None``: it is gone."""
-        if addresses is None:
-            self._seen.pop(key, None)
-            if key not in self._busy:
-                self._forget(key)
-            return
-        self._seen[key] = in_order(addresses)
+    def observed(self, key: Key, addresses: Collection[LoadBalancerAddress]) -> None:
+        """What the watch shows of an Ingress, of whatever class; empty: no address, or no such Ingress."""
+        self._see(key, addresses)
         if key in self._generation_of or key in self._left:
             self._mark(key)
+
+    def _see(self, key: Key, addresses: Collection[LoadBalancerAddress]) -> None:
+        if addresses:
+            self._seen[key] = in_order(addresses)
+        else:
+            self._seen.pop(key, None)
 
     @property
     def pending(self) -> int:
@@ -219,6 +220,8 @@ class StatusWriter:
             if self._addresses is None or key in self._waiting or seen == self._addresses:
                 return None
             return self._addresses
+        if key in self._left and self._addresses is None:
+            return None  # whose they are is not known yet
         if key in self._left and seen in self._ours:
             return ()
         self._forget(key)
@@ -231,7 +234,8 @@ class StatusWriter:
     async def _clear(self, key: Key) -> None:
         """Takes addresses away that still have to go on the version just read."""
         found = await self._read(key)
-        if self._seen[key] in self._ours if self._closing else self._due(key) == ():
+        shown = self._seen.get(key, ())
+        if (shown in self._ours) if self._closing else (self._due(key) == ()):
             body: dict[str, Any] = {"status": {"loadBalancer": {"ingress": None}}}
             await self._patch(key, body | {"metadata": {"resourceVersion": found.metadata.resource_version}})
             log.info("status cleared", ingress="/".join(key))
@@ -257,7 +261,7 @@ class StatusWriter:
             found = _decoder.decode(body)
         except msgspec.DecodeError as error:
             raise KubeError(f"the answer is no Ingress: {error}", reason="Unreadable") from error
-        self._seen[key] = in_order(found.status.load_balancer.ingress)
+        self._see(key, found.status.load_balancer.ingress)
         return found
 
     async def _failed(self, key: Key, error: KubeError, series: _Series) -> None:
