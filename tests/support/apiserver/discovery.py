@@ -54,7 +54,10 @@ def _resources(group: str, version: str) -> dict[str, Any]:
         if (each.group, each.version) == (group, version):
             found.append(_resource(each))
             if each.status:
-                found.append(_resource(each) | {"name": f"{each.plural}/status", "verbs": ["get", "patch", "update"]})
+                found.append(
+                    _resource(each)
+                    | {"name": f"{each.plural}/status", "verbs": ["get", "patch", "update"], "shortNames": []}
+                )
     name = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": found}
 

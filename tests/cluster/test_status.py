@@ -1,0 +1,141 @@
+"""``status.loadBalancer``: an address there means that traffic sent to it is served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.apiserver import fill, service
+from tests.support.cluster import CLASS, Cluster, Json, until
+from tests.support.controller import Controller, controller
+from tests.support.pods import Pod
+from tests.support.site import ingress_of, publish
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def load_balancer(*addresses: Json) -> Json:
+    value = service("pyngress", namespace="ingress")
+    value["spec"]["type"] = "LoadBalancer"
+    return value | {"status": {"loadBalancer": {"ingress": list(addresses)}}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def published(cluster: Cluster) -> AsyncIterator[Controller]:
+    """A controller behind a Service with one address, 192.0.2.1."""
+    await cluster.apply(load_balancer({"ip": "192.0.2.1"}))
+    async with controller(cluster, "--publish-service", "ingress/pyngress") as running:
+        yield running
+
+
+async def shows(cluster: Cluster, name: str, *addresses: str, within: float = 5.0) -> None:
+    async def is_shown() -> bool:
+        return await cluster.addresses(name) == list(addresses)
+
+    await until(is_shown, within, what=f"{name} shows {addresses}")
+
+
+async def test_an_ingress_shows_the_addresses_of_our_service(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """Written only once it is served: whoever sees the address gets an answer."""
+    await publish(cluster, "web", "web.example.com", [pod])
+    await shows(cluster, "web", "192.0.2.1")
+    assert await published.answers("web.example.com", 200)
+
+
+async def test_new_addresses_replace_old_ones(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """Addresses and host names; a write for each Ingress, and none after it."""
+    await publish(cluster, "moving", "moving.example.com", [pod])
+    await shows(cluster, "moving", "192.0.2.1")
+    await cluster.apply(load_balancer({"ip": "192.0.2.2"}, {"hostname": "lb.example.net"}))
+    await until(lambda: _shows_both(cluster), what="both addresses are shown")
+    version = (await cluster.get("Ingress", "moving"))["metadata"]["resourceVersion"]
+    await cluster.patch("Service", "pyngress", {"metadata": {"labels": {"touched": "yes"}}}, "ingress")
+    await published.becomes("moving.example.com", 200)
+    assert (await cluster.get("Ingress", "moving"))["metadata"]["resourceVersion"] == version
+    await cluster.apply(load_balancer({"ip": "192.0.2.1"}))
+    await shows(cluster, "moving", "192.0.2.1")
+
+
+async def _shows_both(cluster: Cluster) -> bool:
+    return sorted(await cluster.addresses("moving")) == ["192.0.2.2", "lb.example.net"]
+
+
+async def test_the_status_of_others_is_left_alone(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """An Ingress of another class keeps what its controller wrote, even when it shows our own address."""
+    other = CLASS | {"metadata": {"name": "other"}, "spec": {"controller": "example.com/other"}}
+    written = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    await cluster.apply(
+        other, ingress_of("foreign", "foreign.example.com", ingress_class="other") | {"status": written}
+    )
+    await publish(cluster, "mine", "mine.example.com", [pod])
+    await shows(cluster, "mine", "192.0.2.1")
+    assert await cluster.addresses("foreign") == ["192.0.2.1"]
+
+
+async def test_an_ingress_that_leaves_loses_our_address(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """As nobody answers for it there any more; it gets the address again when it comes back."""
+    await cluster.apply(CLASS | {"metadata": {"name": "nobody"}, "spec": {"controller": "example.com/nobody"}})
+    await publish(cluster, "leaving", "leaving.example.com", [pod])
+    await shows(cluster, "leaving", "192.0.2.1")
+    await cluster.patch("Ingress", "leaving", {"spec": {"ingressClassName": "nobody"}})
+    await shows(cluster, "leaving")
+    await cluster.patch("Ingress", "leaving", {"spec": {"ingressClassName": "pyngress"}})
+    await shows(cluster, "leaving", "192.0.2.1")
+
+
+async def test_conflicts_and_refusals_are_overcome(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """409, 429 with a wait, and 500 delay the status; it is right in the end, and traffic did not wait for it."""
+    faults = cluster.emulated.faults
+    faults.fail(409, 1, plural="ingresses/status")
+    faults.fail(429, 1, plural="ingresses/status", retry_after=1)
+    faults.fail(500, 1, plural="ingresses/status")
+    await publish(cluster, "hindered", "hindered.example.com", [pod])
+    await published.becomes("hindered.example.com", 200)
+    await shows(cluster, "hindered", "192.0.2.1", within=12.0)
+    faults.clear()
+
+
+async def test_three_hundred_ingresses_get_their_status_soon(cluster: Cluster, published: Controller, pod: Pod) -> None:
+    """In less than three seconds, while traffic is served."""
+    fill(cluster.emulated.storage, ingresses=300, endpoints=1, address="127.0.0.1", port=pod.port)
+
+    async def all_show() -> bool:
+        found = [each for each in await cluster.objects("Ingress") if each["metadata"]["name"].startswith("bulk-")]
+        return all(each["status"]["loadBalancer"].get("ingress") for each in found)
+
+    await published.becomes("host-299.example.com", 200)
+    await until(all_show, 6.0, what="all have a status")
+
+
+async def test_given_addresses_are_shown_until_the_last_controller_leaves(cluster: Cluster, pod: Pod) -> None:
+    """``--publish-status-address`` needs no Service; a clean end removes what it wrote."""
+    own = CLASS | {"metadata": {"name": "own"}, "spec": {"controller": "example.com/own"}}
+    await cluster.apply(own)
+    flags = ("--controller-name", "example.com/own", "--ingress-class", "own", "--election-id", "own")
+    addresses = ("--publish-status-address", "192.0.2.5", "--publish-status-address", "edge.example.net")
+    await publish(cluster, "given", "given.example.com", [pod], ingress_class="own")
+    async with controller(cluster, *flags, *addresses, name="own") as running:
+
+        async def is_shown() -> bool:
+            return sorted(await cluster.addresses("given")) == ["192.0.2.5", "edge.example.net"]
+
+        await until(is_shown, what="both are shown")
+        assert await running.terminate() == 0
+    assert await cluster.addresses("given") == []
+
+
+async def test_without_update_status_nothing_is_written(cluster: Cluster, pod: Pod) -> None:
+    """Traffic is served all the same."""
+    quiet = CLASS | {"metadata": {"name": "quiet"}, "spec": {"controller": "example.com/quiet"}}
+    await cluster.apply(quiet)
+    flags = ("--controller-name", "example.com/quiet", "--ingress-class", "quiet", "--election-id", "quiet")
+    await publish(cluster, "quiet", "quiet.example.com", [pod], ingress_class="quiet")
+    extra = ("--no-update-status", "--publish-status-address", "192.0.2.5")
+    async with controller(cluster, *flags, *extra, name="quiet") as running:
+        await running.becomes("quiet.example.com", 200)
+        await publish(cluster, "quiet-2", "quiet-2.example.com", [pod], ingress_class="quiet")
+        await running.becomes("quiet-2.example.com", 200)
+        assert await running.terminate() == 0
+    assert await cluster.addresses("quiet") == []
