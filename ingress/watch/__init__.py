@@ -1,7 +1,9 @@
 """Where objects come from; the only reader of the world. Everything below it is pure."""
 
+from ingress.watch.addresses import AddressSource
 from ingress.watch.cluster import ClusterSource
-from ingress.watch.files import ManifestFolder, load, watch
-from ingress.watch.store import Loaded, assemble
+from ingress.watch.files import load
+from ingress.watch.folder import FolderSource
+from ingress.watch.source import Source, Take
 
-__all__ = ["ClusterSource", "Loaded", "ManifestFolder", "assemble", "load", "watch"]
+__all__ = ["AddressSource", "ClusterSource", "FolderSource", "Source", "Take", "load"]
