@@ -131,12 +131,12 @@ class EventPlan:
             self._planned[text] = known or _Planned(problem=problem, due=now + self._settle)
         for text, planned in before.items():
             problem = planned.problem
+            if (problem.object, problem.field, problem.reason) in standing:
+                continue
             if text.type == "Normal":
-                if not planned.told and (problem.object, problem.field, problem.reason) not in standing:
-                    self._planned[text] = planned
-            elif planned.told and (problem.object, problem.field, problem.reason) not in standing:
-                if _is_ours(text.object, served) and uid_of(text.object) == text.uid:
-                    self._planned.setdefault(_resolved(text), _Planned(problem=problem, due=now))
+                self._planned[text] = planned
+            elif planned.told and _is_ours(text.object, served) and uid_of(text.object) == text.uid:
+                self._planned.setdefault(_resolved(text), _Planned(problem=problem, due=now))
 
     def forget(self) -> None:
         """Another process leads: what we told is no longer what there is."""
