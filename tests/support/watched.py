@@ -62,6 +62,11 @@ class Watched:
     async def synced(self) -> None:
         await until(lambda: self.source.synced)
 
+    async def watching(self) -> None:
+        """Until there is a watch on all that was listed."""
+        listed = {each.path for each in self.server.requests(verb="list") if each.code == 200}
+        await until(lambda: len(self.server.state.watches) >= len(listed))
+
     async def quiet(self, seconds: float = 0.1) -> None:
         """Fails if anything is told for a while."""
         before = len(self.told)
@@ -88,6 +93,7 @@ async def watched(
             running = tasks.create_task(source.run(seen.take))
             if synced:
                 await seen.synced()
+                await seen.watching()
             yield seen
             running.cancel()
             with suppress(asyncio.CancelledError):
