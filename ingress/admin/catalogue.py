@@ -97,7 +97,18 @@ _CONTROL = (
     _metric("build_info", "gauge", ("version",), "1."),
 )
 
-METRICS: Final = (*_ROUTES, *COUNTERS.values(), *GAUGES.values(), *_CONTROL)
+CLUSTER: Final = (
+    _metric("leader", "gauge", (), "1 if this replica writes statuses and Events."),
+    _metric("api_server_silence_seconds", "gauge", (), "Since the API server was last heard."),
+    _metric("status_writes", "counter", (), "Statuses of Ingresses and policies that were written."),
+    _metric("event_writes", "counter", (), "Events that were written."),
+    _metric("write_errors", "counter", (), "Writes to the API server that failed, conflicts apart."),
+    _metric("admission_reviews", "counter", ("result",), "Reviews by the webhook: allowed, refused or failed."),
+    _metric("admission_review_duration_seconds", "histogram", (), "From a review's arrival to its verdict."),
+)
+"""Only in a cluster; the last two only with the webhook."""
+
+METRICS: Final = (*_ROUTES, *COUNTERS.values(), *GAUGES.values(), *_CONTROL, *CLUSTER)
 
 _BY_NAME: Final = {each.name: each for each in METRICS}
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from ingress.admin.catalogue import COUNTERS, GAUGES, PREFIX, metric
 from ingress.admin.expiry import Expiry
-from ingress.admin.view import View
+from ingress.admin.view import ClusterView, View
 from ingress.version import VERSION
 from proxy.table.feed import DURATION_BOUNDS
 
@@ -56,6 +56,8 @@ class _ViewCollector(Collector):
         yield from self._routes()
         yield from self._counted()
         yield from self._control()
+        if self._view.cluster is not None:
+            yield from _cluster(self._view.cluster)
 
     def _routes(self) -> Iterator[Metric]:
         routes = self._view.totals.routes
@@ -105,6 +107,22 @@ class _ViewCollector(Collector):
         ends = self._expiry.of(view.table)
         yield _gauge("ssl_expire_time_seconds", (((host, space, secret), end) for host, space, secret, end in ends))
         yield _gauge("build_info", [((VERSION,), 1)])
+
+
+def _cluster(cluster: ClusterView) -> Iterator[Metric]:
+    yield _gauge("leader", [((), cluster.is_leader)])
+    yield _gauge("api_server_silence_seconds", [((), cluster.silence)])
+    yield _counter("status_writes", [((), cluster.status_writes)])
+    yield _counter("event_writes", [((), cluster.event_writes)])
+    yield _counter("write_errors", [((), cluster.write_errors)])
+    reviews = cluster.reviews
+    if reviews is None:
+        return
+    results = {"allowed": reviews.allowed, "refused": reviews.refused, "failed": reviews.failed}
+    yield _counter("admission_reviews", (((result,), count) for result, count in results.items()))
+    durations = _histogram("admission_review_duration_seconds")
+    durations.add_metric((), _buckets(reviews.duration_counts), reviews.duration_total)
+    yield durations
 
 
 class _WorkerProcesses(Collector):

@@ -40,7 +40,9 @@ def main() -> None:
 @main.command(cls=SectionedCommand)
 @with_options(FLAGS)
 def run(options: Options) -> None:
-    """Serve the Ingress objects of a folder of manifests.
+    """Serve the Ingress objects of a cluster, or with --manifests those of a folder.
+
+    In a pod no flag is needed. Elsewhere --kubeconfig, or what kubectl would use, says which cluster.
 
     Every flag can also be set in the environment, under the name that stands behind it.
     """

@@ -3,7 +3,7 @@
 Knows nothing of Kubernetes objects; it takes tables.
 """
 
-from ingress.publish.certificate import with_default_certificate
+from ingress.publish.certificate import self_signed, with_default_certificate
 from ingress.publish.feed import Feed, FeedListener, Publisher
 from ingress.publish.quota import worker_count
 from ingress.publish.sockets import Listener, ListenError, listen, open_listeners
@@ -19,6 +19,7 @@ __all__ = [
     "Worker",
     "listen",
     "open_listeners",
+    "self_signed",
     "with_default_certificate",
     "worker_count",
 ]

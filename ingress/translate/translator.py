@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from ingress.options import Options
 from ingress.resources import Change, Ingress, KubernetesObject, Problem, Snapshot
+from ingress.translate.classes import select_ingress
 from ingress.translate.judging import Judge
 from ingress.translate.lookup import Objects, changes_of
 from ingress.translate.memory import Memory
@@ -68,6 +69,10 @@ class Translator:
         if options != self._options:
             self._options = options
             self._from_scratch, self._known = True, False
+
+    def is_ours(self, ingress: Ingress) -> bool:
+        """Whether an Ingress, as it is or as it would be, is of a class of ours."""
+        return select_ingress(ingress, self._options, self._objects).ours
 
     def judge(self, ingress: Ingress) -> tuple[Problem, ...]:
         """The Problems that this Ingress would have if it were applied now, in place of what has its name. Sorted.

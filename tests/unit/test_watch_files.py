@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from ingress.resources import Problem
-from ingress.watch import Loaded, ManifestFolder, files, load
+from ingress.watch import files, load
+from ingress.watch.files import ManifestFolder
 from ingress.watch.reading import MAX_FILE_SIZE, Content, Found, find, read_file
+from ingress.watch.store import Loaded
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {{name: {0}}}\nspec: {{ports: [{{port: {1}}}]}}\n"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ingress.watch import Loaded, ManifestFolder, watch
+from ingress.watch.files import ManifestFolder, watch
+from ingress.watch.store import Loaded
 
 AT_ONCE = 0.9
 """Seconds."""
