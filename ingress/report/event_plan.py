@@ -84,14 +84,14 @@ class _Bucket:
         """When a token is there."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._refill)
         self._at = now
-        return now if self._tokens >= 1 else now + (1 - self._tokens) * self._refill
+        return now if self.count else now + (1 - self._tokens) * self._refill
 
     def take(self) -> None:
         self._tokens -= 1
 
     @property
     def count(self) -> int:
-        return int(self._tokens)
+        return int(self._tokens + 1e-6)  # sums of small fractions fall short of a whole one
 
 
 class EventPlan:
