@@ -28,7 +28,10 @@ from tests.property.test_translate_properties import (
 
 CERTS = Path(__file__).parent.parent / "golden" / "certs"
 PAIRS = sorted(path.stem for path in CERTS.glob("*.crt") if path.with_suffix(".key").exists())
-MOMENTS = [datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=days) for days in (0, 9, 4000)]
+MOMENTS = [
+    datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=days)
+    for days in (-2000, -1840, 0, 27025, 30000)
+]
 
 
 def pair(name: str) -> dict[str, bytes]:
