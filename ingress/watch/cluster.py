@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ingress.kube import KubeClient
 from ingress.options import Options
@@ -194,7 +195,8 @@ class _Inbox:
 
     def __init__(self, flush_soon: Callable[[], None]) -> None:
         self._flush_soon = flush_soon
-        self._changes: dict[tuple[Kind, Key], Change] = {}
+        self._changes: dict[tuple[Kind, Key], tuple[Change, Any]] = {}
+        """With the value that was told before."""
         self._addressed: set[Key] = set()
         self._found = False
         self.addresses: dict[Key, tuple[LoadBalancerAddress, ...]] = {}
@@ -202,8 +204,10 @@ class _Inbox:
         self.on_problems: Callable[[], None] = _ignore
         self.on_addresses: Callable[[frozenset[Key]], None] = _ignore
 
-    def changed(self, change: Change) -> None:
-        self._changes[change.kind, change.key] = change
+    def changed(self, change: Change, before: Any) -> None:
+        place = (change.kind, change.key)
+        _, told = self._changes.get(place, (None, before))
+        self._changes[place] = (change, told)
         self._flush_soon()
 
     def addressed(self, key: Key, addresses: tuple[LoadBalancerAddress, ...]) -> None:
@@ -226,8 +230,9 @@ class _Inbox:
         self._flush_soon()
 
     def collect(self) -> tuple[Change, ...]:
-        changes, self._changes = tuple(self._changes.values()), {}
-        return changes
+        """What came and went again in the meantime is left out."""
+        changes, self._changes = self._changes, {}
+        return tuple(change for change, told in changes.values() if change.value != told)
 
     def tell_the_rest(self) -> None:
         if self._found:
@@ -244,7 +249,7 @@ class _Namespaces:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: Change, before: Any) -> None:
         self._changed()
 
     def addressed(self, key: Key, addresses: tuple[LoadBalancerAddress, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, KeysView
-from typing import Protocol
+from typing import Any, Protocol
 
 from ingress.resources import Change, Key, LoadBalancerAddress, Problem
 from ingress.watch.kinds import WatchedKind
@@ -15,8 +15,8 @@ __all__ = ["Known", "Listener"]
 class Listener(Protocol):
     """Hears of differences, in the thread of the event loop."""
 
-    def changed(self, change: Change) -> None:
-        """An object came, is different, or went."""
+    def changed(self, change: Change, before: Any) -> None:
+        """An object came (``before`` is ``None``), is different, or went."""
 
     def addressed(self, key: Key, addresses: tuple[LoadBalancerAddress, ...]) -> None:
         """The addresses in the status of an Ingress are different."""
@@ -68,7 +68,7 @@ class Known:
         if old is new:
             return
         if old.value != new.value:
-            self._listener.changed(Change(kind=self._kind.type, key=key, value=new.value))
+            self._listener.changed(Change(kind=self._kind.type, key=key, value=new.value), old.value)
         if old.addresses != new.addresses:
             self._listener.addressed(key, new.addresses)
         if old.problems != new.problems:

@@ -30,6 +30,8 @@ class Watched:
         self.source = source
         self.told: list[Sequence[Change]] = []
         self.objects: dict[tuple[str, str, str], Any] = {}
+        self.idle: list[tuple[str, str, str]] = []
+        """Told though nothing was different."""
         self.wants: frozenset[Wanted] = frozenset()
         """What every translation asks for."""
 
@@ -37,11 +39,11 @@ class Watched:
         self.told.append(changes)
         for change in changes:
             key = (change.kind.__name__, *change.key)
+            if self.objects.get(key) == change.value:
+                self.idle.append(key)
             if change.value is None:
-                assert key in self.objects, f"{key} went but never came"
-                del self.objects[key]
+                self.objects.pop(key, None)
             else:
-                assert self.objects.get(key) != change.value, f"{key} is as it was"
                 self.objects[key] = change.value
         self.source.want(self.wants)
 
@@ -95,6 +97,7 @@ async def watched(
                 await seen.synced()
                 await seen.watching()
             yield seen
+            assert seen.idle == []
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running

@@ -72,6 +72,20 @@ async def test_changes_that_come_together_are_told_together() -> None:
         assert len(seen.told) - before <= 2
 
 
+async def test_what_comes_and_goes_before_it_was_told_is_not_told() -> None:
+    """Nor what changes and changes back: the differences are to what was told."""
+    async with api_server() as server:
+        server.put(ingress("a", "a.example"))
+        async with watched(server) as seen:
+            server.put(ingress("a", "b.example"))
+            server.put(ingress("a", "a.example"))
+            server.put(ingress("b", "b.example"))
+            server.remove(INGRESS, "Ingress", "b", "default")
+            server.put(ingress("c", "c.example"))
+            await until(lambda: "c" in seen.hosts())
+            assert [[change.key[1] for change in changes] for changes in seen.told[2:]] == [["c"]]
+
+
 async def test_what_is_stored_again_without_a_difference_is_not_told() -> None:
     """A new resourceVersion, other managers of fields and what kubectl notes down change no route."""
     async with api_server() as server, watched(server) as seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -192,8 +193,9 @@ def _refusing_what_is_to_come(seen: Watched) -> list[str]:
         if int(params.get("resourceVersion", 0)) > seen.server.storage.version:
             refused.append(path)
             raise KubeError("Timeout: Too large resource version: 9, current: 2", status=504, reason="Timeout")
-        async for lines in real(path, params, inactivity=inactivity):
-            yield lines
+        async with aclosing(real(path, params, inactivity=inactivity)) as stream:
+            async for lines in stream:
+                yield lines
 
     seen.client.watch = watch  # type: ignore[method-assign,assignment]  # for this test alone
     return refused
