@@ -302,11 +302,13 @@ async def test_a_taken_port_is_a_clear_message(tmp_path: Path) -> None:
             assert "Traceback" not in said
 
 
-async def test_no_manifests_are_a_clear_message(tmp_path: Path) -> None:
-    """Neither named nor there."""
+async def test_no_manifests_are_a_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a cluster nor manifests, or none that are there."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     code, said = await failing("--log-format", "text")
     assert code == 1
-    assert "say which manifests to serve: --manifests FOLDER" in said
+    assert "cannot start: no cluster" in said
+    assert "give --kubeconfig FILE, or --manifests FOLDER" in said
     code, said = await failing("--manifests", str(tmp_path / "gone"), "--log-format", "text")
     assert code == 1
     assert "there is no file or folder" in said

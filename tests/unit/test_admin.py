@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingress.admin import AdminServer, Totals, View
+from ingress.admin import AdminServer, Totals, View, WebhookCounts
 from ingress.admin.catalogue import METRICS
 from ingress.admin.expiry import Expiry
 from ingress.admin.reference import metrics_page
@@ -81,6 +81,19 @@ class Supervisor:
             worker.generation, worker.pid = (1, 2**22 + worker.number) if worker.number in numbers else (0, None)
 
 
+class ClusterSide:
+    """What the conversation with an API server came to."""
+
+    is_leader = True
+    silence = 2.5
+    status_writes, event_writes, write_errors = 3, 4, 1
+
+    def __init__(self) -> None:
+        self.reviews = WebhookCounts()
+        self.reviews.allowed, self.reviews.refused = 7, 2
+        self.reviews.add_duration(0.002)
+
+
 class Admin:
     def __init__(self, view: View, supervisor: Supervisor, client: aiohttp.ClientSession) -> None:
         self.view, self.supervisor, self.client = view, supervisor, client
@@ -105,7 +118,7 @@ async def admin() -> AsyncIterator[Admin]:
     supervisor: Any = Supervisor()
     publisher = Publisher()
     publisher.publish(TABLE)
-    view = View(publisher=publisher, supervisor=supervisor, totals=Totals())
+    view = View(publisher=publisher, supervisor=supervisor, totals=Totals(), cluster=ClusterSide())
     listening = socket.create_server(("127.0.0.1", 0))
     server = AdminServer(view, [listening])
     await server.start()
@@ -233,6 +246,18 @@ async def test_certificate_ends_by_host(admin: Admin) -> None:
     samples = await admin.samples()
     hosts = {name for name in samples if name.startswith("pyngress_ssl_expire_time_seconds")}
     assert {text.split("'")[3] for text in hosts} == {"a.example.com", "_"}
+
+
+async def test_the_conversation_with_the_cluster_is_counted(admin: Admin) -> None:
+    """Leadership, silence, writes and reviews; without a cluster none of it is exposed."""
+    samples = await admin.samples()
+    assert samples["pyngress_leader[]"] == 1
+    assert samples["pyngress_api_server_silence_seconds[]"] == 2.5
+    assert samples["pyngress_write_errors_total[]"] == 1
+    assert samples["pyngress_admission_reviews_total[('result', 'refused')]"] == 2
+    assert samples["pyngress_admission_review_duration_seconds_count[]"] == 1
+    admin.view.cluster = None
+    assert not [name for name in await admin.samples() if name.startswith(("pyngress_leader", "pyngress_admission"))]
 
 
 async def test_every_metric_is_exposed_under_its_name_and_labels(admin: Admin) -> None:
