@@ -55,7 +55,8 @@ def _row(spec: AnnotationSpec) -> str:
 
 
 def _section(spec: AnnotationSpec) -> str:
-    refused = "\nA value that does not parse closes the routes (503).\n" if spec.unsafe_to_ignore else ""
+    condition = f", while `{spec.only_with}` is true" if spec.only_with else ""
+    refused = f"\nA value that does not parse closes the routes (503){condition}.\n" if spec.unsafe_to_ignore else ""
     return f'## {spec.name}\n\n{spec.help}\n{refused}\n```yaml\n{OUR_PREFIX}{spec.name}: "{spec.example}"\n```\n'
 
 

@@ -18,6 +18,13 @@ __all__ = ["ParsedAnnotations", "parse_annotations"]
 _UNSUPPORTED: Final = {annotation.name: annotation for annotation in UNSUPPORTED}
 _KNOWN: Final = tuple(sorted({spec.name for spec in ANNOTATIONS} | set(_UNSUPPORTED)))
 
+_ALIASES: Final = {
+    "whitelist-source-range": "allowlist-source-range",
+    "limit-whitelist": "limit-allowlist",
+    "session-cookie-expires": "session-cookie-max-age",
+}
+"""A name, and the other that decides over it."""
+
 MAX_SHOWN: Final = 80
 """Characters of a value or name that a message repeats."""
 
@@ -44,6 +51,7 @@ def parse_annotations(metadata: ObjectMeta, *, source: Source | None = None) -> 
     reader.report_others()
     annotations = msgspec.convert(values, Annotations)
     reader.check_balance(annotations)
+    reader.check_aliases(annotations)
     return ParsedAnnotations(
         values=annotations,
         problems=tuple(sorted(reader.problems, key=lambda problem: problem.sort_key)),
@@ -87,11 +95,22 @@ class _Reader:
             return parser(text)
         except BadValue as bad:
             outcome = "the default holds"
-            if spec.unsafe_to_ignore:
+            if spec.unsafe_to_ignore and self.is_on(spec.only_with):
                 self.refused = True
                 outcome = "the routes of this Ingress answer 503"
             self.report(name, "BadAnnotation", f"value {_shown(text)} {bad}; {outcome}")
             return None
+
+    def is_on(self, switch: str) -> bool:
+        """Whether the annotation ``switch`` is true; no switch always is."""
+        if not switch:
+            return True
+        ours, theirs = (self.annotations.get(prefix + switch) for prefix in (OUR_PREFIX, NGINX_PREFIX))
+        text = theirs if ours is None else ours
+        try:
+            return text is not None and parse_bool(text)
+        except BadValue:
+            return False
 
     def report_others(self) -> None:
         """Problems of the names under our prefixes that no parser reads."""
@@ -132,6 +151,14 @@ class _Reader:
             self.report(name, "BadAnnotation", "chash needs upstream-hash-by, which is absent; the default holds")
         elif values.load_balance not in (None, "chash") and values.upstream_hash_by is not None:
             self.report(name, "AnnotationShadowed", "upstream-hash-by is set too and decides", "warning")
+
+    def check_aliases(self, values: Annotations) -> None:
+        """Problems of two names for one thing that say different things."""
+        for name, decider in _ALIASES.items():
+            value, decided = (getattr(values, key.replace("-", "_")) for key in (name, decider))
+            if value is not None and decided is not None and value != decided:
+                prefix = OUR_PREFIX if OUR_PREFIX + name in self.annotations else NGINX_PREFIX
+                self.report(prefix + name, "AnnotationShadowed", f"{decider} is set too and decides", "warning")
 
     def report(self, name: str, reason: str, message: str, severity: Severity = "error") -> None:
         key = name[: MAX_SHOWN * 2]

@@ -11,6 +11,7 @@ from ingress.resources.crd_shared import (
     BALANCING,
     DURATION_TEXT,
     EJECTION,
+    HEAD_SIZE,
     HEADER_EDITS,
     HEADERS,
     NAMESPACE,
@@ -137,8 +138,8 @@ CLASS_PARAMETERS: Final = our_object(
             "limits": Fields(
                 {
                     "bodySize": SIZE_VALUE,
-                    "requestLine": SIZE_VALUE,
-                    "headerBytes": SIZE_VALUE,
+                    "requestLine": HEAD_SIZE,
+                    "headerBytes": HEAD_SIZE,
                     "headerFields": Number(minimum=1, maximum=10_000),
                     "connections": Number(minimum=0, maximum=10_000_000),
                 }

@@ -10,14 +10,16 @@ from ingress.resources.shape import ANY, STR, Record, Shape
 from ingress.resources.values import (
     CIDR,
     DURATION,
-    FRAMING_FIELDS,
+    FRAMING_FIELD,
     HEADER_VALUE,
     MAX_HEADER_NAME,
     MAX_HEADER_VALUE,
     SIZE,
     TOKEN,
+    is_framing_field,
     parse_cidr,
     parse_duration,
+    parse_head_size,
     parse_size,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "EJECTION",
     "HEADERS",
     "HEADER_EDITS",
+    "HEAD_SIZE",
     "NAMESPACE",
     "OBJECT_NAME",
     "RANGES",
@@ -54,6 +57,7 @@ DURATION_TEXT: Final = Text(
     wants="must be a duration like 500ms, 5s, 1m30s or 1h", pattern=DURATION, max_length=32, parser=parse_duration
 )
 SIZE_VALUE: Final = NumberOrText(pattern=SIZE, max_length=18, parser=parse_size)
+HEAD_SIZE: Final = NumberOrText(pattern=SIZE, max_length=18, parser=parse_head_size)
 RANGES: Final = Items(
     Text(wants="must be an address range like 10.0.0.0/8", pattern=CIDR, max_length=49, parser=parse_cidr),
     max_items=256,
@@ -62,9 +66,9 @@ OBJECT_NAME: Final = Text(wants="must be the name of an object", pattern=SUBDOMA
 NAMESPACE: Final = Text(wants="must be the name of a namespace", pattern=f"^{_LABEL}$", min_length=1, max_length=63)
 
 _NOT_FRAMING: Final = Rule(
-    cel=f"!self.matches('(?i)^({'|'.join(FRAMING_FIELDS)})$')",
+    cel=f"!self.matches('{FRAMING_FIELD}')",
     message="is a field of framing or routing, which no rule may touch",
-    holds=lambda name: name.lower() not in FRAMING_FIELDS,
+    holds=lambda name: not is_framing_field(name),
 )
 _HEADER_NAME: Final = Text(
     wants="must be the name of a header field",

@@ -16,7 +16,7 @@ __all__ = [
     "CIDR",
     "COOKIE_PATH",
     "DURATION",
-    "FRAMING_FIELDS",
+    "FRAMING_FIELD",
     "HEADER_VALUE",
     "MAX_HEADER_NAME",
     "MAX_HEADER_VALUE",
@@ -27,9 +27,11 @@ __all__ = [
     "SIZE",
     "TOKEN",
     "BadValue",
+    "is_framing_field",
     "matches",
     "parse_cidr",
     "parse_duration",
+    "parse_head_size",
     "parse_header_name",
     "parse_header_value",
     "parse_port",
@@ -52,7 +54,7 @@ ORIGIN: Final = "^([*]|null|[a-z][a-z0-9+.-]*://(([*][.])?[A-Za-z0-9._-]+|\\[[0-
 PORT: Final = "^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$"
 COOKIE_PATH: Final = "^/[!-:<-~]*$"
 
-FRAMING_FIELDS: Final = (
+_FRAMING_FIELDS: Final = (
     "connection",
     "content-length",
     "date",
@@ -68,7 +70,9 @@ FRAMING_FIELDS: Final = (
     "transfer-encoding",
     "upgrade",
 )
-"""Fields of framing, routing and connection management (RFC 9110 section 7.6.1, RFC 9112): no rule may touch them."""
+FRAMING_FIELD: Final = f"(?i)^({'|'.join(_FRAMING_FIELDS).replace('-', '[^a-z0-9]')})$"
+"""Fields of framing, routing and connection management (RFC 9110 section 7.6.1, RFC 9112), which no rule may touch;
+also in spellings that CGI-like readers take for them, such as ``Content_Length``."""
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PIECE: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
@@ -108,6 +112,14 @@ def parse_size(value: int | str) -> int:
     return size
 
 
+def parse_head_size(value: int | str) -> int:
+    """Bytes that (a part of) a request head may have: 1 KiB to 1 MiB."""
+    size = parse_size(value)
+    if not 1 << 10 <= size <= 1 << 20:
+        raise BadValue("is not between 1k and 1m")
+    return size
+
+
 def parse_cidr(text: str) -> str:
     """The usual spelling of an address range; an address alone is a range of one, and host bits do not count."""
     if matches(CIDR, text):
@@ -118,11 +130,16 @@ def parse_cidr(text: str) -> str:
     raise BadValue("is not an address range like 10.0.0.0/8 or 2001:db8::/32")
 
 
+def is_framing_field(name: str) -> bool:
+    """Whether no rule may touch the field of this name."""
+    return re.match(FRAMING_FIELD, name) is not None
+
+
 def parse_header_name(text: str) -> str:
     """The name of a field that a rule may touch (RFC 9110 section 5.1)."""
     if len(text) > MAX_HEADER_NAME or not matches(TOKEN, text):
         raise BadValue("is not the name of a header field")
-    if text.lower() in FRAMING_FIELDS:
+    if is_framing_field(text):
         raise BadValue("is a field of framing or routing, which no rule may touch")
     return text
 

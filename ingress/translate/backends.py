@@ -45,7 +45,7 @@ def resolve_backend(
     if port is None:
         return _unusable(key, "PortNotFound", f"Service {_name(key)} has no TCP port {key.port!a}{_ports(service)}")
     found = find_endpoints(port, slices, endpoints, portless=portless)
-    cluster = Cluster(endpoints=found, balance=key.balance)
+    cluster = key.shaped(Cluster(endpoints=found))
     if found:
         return Backend(cluster=cluster)
     what = "EndpointSlice or Endpoints" if not slices and endpoints is None else "ready endpoint"
@@ -86,7 +86,7 @@ def _external(key: BackendKey, service: Service, allow_local_names: bool) -> Bac
         message = f"Service {_name(key)} is an external name without a port {key.port!a}{_ports(service)}"
         return _unusable(key, "PortNotFound", message, by_name=True)
     endpoint = Endpoint(address=name, port=number)
-    return Backend(cluster=Cluster(endpoints=(endpoint,), by_name=True, balance=key.balance))
+    return Backend(cluster=key.shaped(Cluster(endpoints=(endpoint,), by_name=True)))
 
 
 def _local_fault(name: str) -> str:
@@ -107,7 +107,7 @@ def _local_fault(name: str) -> str:
 
 def _unusable(key: BackendKey, reason: str, message: str, *, by_name: bool = False) -> Backend:
     finding = Finding(reason=reason, message=f"{message}; its routes answer 503")
-    return Backend(cluster=Cluster(by_name=by_name, balance=key.balance), findings=(finding,))
+    return Backend(cluster=key.shaped(Cluster(by_name=by_name)), findings=(finding,))
 
 
 def _is_number(text: str) -> bool:

@@ -6,12 +6,11 @@ from typing import Final, Literal
 
 from ingress.annotations import Annotations, parse_annotations
 from ingress.options import Options
-from ingress.resources import Ingress, IngressBackend, IngressClass, IngressPath, Problem, Severity
+from ingress.resources import Ingress, IngressBackend, IngressClass, IngressPath, Problem, Severity, TypedReference
 from ingress.resources.names import host_fault
 from ingress.translate.lookup import Lookup
 from ingress.translate.part import (
     ANY_HOST,
-    PLAIN_BALANCE,
     BackendKey,
     BackendUse,
     IngressPart,
@@ -21,15 +20,14 @@ from ingress.translate.part import (
     covers,
 )
 from ingress.translate.paths import BadRoutePath, route_path
+from ingress.translate.responses import read_response
+from ingress.translate.treatment import Treatments
 from proxy.table import Forward, HostPattern, Labels, Respond, Route, RouteAction
 
 __all__ = ["REFUSED", "UNUSABLE_BACKEND", "read_ingress"]
 
 REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
 UNUSABLE_BACKEND: Final = Respond(status=503, reason="the backend of this route is not usable")
-
-_NO_POLICY: Final = Route(action=REFUSED).policy
-"""The very default of the field: one value for all routes, and left out of every encoding."""
 
 
 def read_ingress(
@@ -49,11 +47,9 @@ class _Reader:
         self.ingress = ingress
         self.options = options
         self.lookup = lookup
-        self.ingress_class = ingress_class
         annotations = parse_annotations(ingress.metadata, source=ingress.source)
         self.annotations: Annotations = annotations.values
-        self.policy = annotations.values.policy if annotations.values.policy != _NO_POLICY else _NO_POLICY
-        self.balance = annotations.values.balance if annotations.values.balance != PLAIN_BALANCE else PLAIN_BALANCE
+        self.treatments = Treatments(ingress, annotations.values, ingress_class, lookup)
         self.refused = annotations.refused
         self.left_out = annotations.left_out
         self.problems: list[Problem] = list(annotations.problems)
@@ -75,6 +71,8 @@ class _Reader:
                 defaults[host] = self.route(host, action, labels)
         elif not spec.rules:
             self.report("spec", "NothingToServe", "neither rules nor a default backend", "warning")
+        for field, finding in self.treatments.findings:
+            self.report(field, finding.reason, finding.message, finding.severity)
         return IngressPart(
             ref=ingress.ref,
             age=age_of(ingress),
@@ -85,7 +83,8 @@ class _Reader:
             defaults=defaults,
             backends=tuple(self.backends),
             tls=tls,
-            problems=tuple(self.problems),
+            applied_policies=tuple(self.treatments.applied),
+            problems=(*self.problems, *self.treatments.problems),
         )
 
     def read_rules(self) -> tuple[HostPattern, ...]:
@@ -157,14 +156,14 @@ class _Reader:
             path=path,
             action=action,
             https_redirect=self.redirects(host),
-            policy=self.policy,
+            policy=self.treatments.of(labels.service or None).policy,
             labels=labels,
         )
 
     def redirects(self, host: HostPattern) -> bool:
         if self.annotations.force_ssl_redirect:
             return True
-        wanted = self.annotations.ssl_redirect
+        wanted = self.treatments.ssl_redirect
         if not (self.options.ssl_redirect if wanted is None else wanted):
             return False
         return self.tls_for_all or any(covers(pattern, host) for pattern in self.tls_hosts)
@@ -180,24 +179,30 @@ class _Reader:
             service=service.name if service else "",
             port=str(service.port) if service else "",
         )
-        if backend.resource is not None or service is None:
-            message = "a backend must be a Service; its routes answer 503"
-            if backend.resource is not None:
-                message = f"a backend of kind {backend.resource.kind[:80]!a} is not supported; its routes answer 503"
-            self.report(field, "BadBackend", message)
+        if backend.resource is not None:
+            return self.answer(backend.resource, f"{field}.resource"), labels
+        if service is None:
+            self.report(field, "BadBackend", "a backend must be a Service or a Response; its routes answer 503")
             return UNUSABLE_BACKEND, labels
         if bool(service.port.name) == bool(service.port.number):
             message = "a backend names exactly one of port.name and port.number; its routes answer 503"
             self.report(f"{field}.service.port", "BadBackend", message)
             return UNUSABLE_BACKEND, labels
+        treatment = self.treatments.of(service.name)
         key = BackendKey(
-            namespace=metadata.namespace,
-            service=service.name,
-            port=str(service.port),
-            balance=self.balance,
+            namespace=metadata.namespace, service=service.name, port=str(service.port), **treatment.cluster
         )
         self.backends.append(BackendUse(key=key, field=field))
-        return (REFUSED if self.refused else Forward(cluster=key.cluster)), labels
+        return (REFUSED if self.refused or treatment.refused else Forward(cluster=key.cluster)), labels
+
+    def answer(self, reference: TypedReference, field: str) -> RouteAction:
+        """What a route to something that is no Service does."""
+        answer = read_response(reference, self.ingress.metadata.namespace, self.lookup)
+        for finding in answer.findings:
+            self.report(field, finding.reason, finding.message, finding.severity)
+        if answer.action is None:
+            return UNUSABLE_BACKEND
+        return REFUSED if self.refused or self.treatments.of(None).refused else answer.action
 
     def read_tls(self) -> tuple[TlsClaim, ...]:
         """The claims for certificates; the hosts that have TLS go to ``tls_hosts`` and ``tls_for_all``."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
 from ingress.annotations.hash_key import format_hash_key
 from ingress.resources import Ingress, Key, ObjectRef, Problem, Severity, Source
-from proxy.table import Balance, Cluster, HostPattern, Route
+from proxy.table import Affinity, Balance, Cluster, Ejection, HostPattern, Route
 
 __all__ = [
     "ANY_HOST",
     "GOES_FIRST",
     "PLAIN_BALANCE",
+    "PLAIN_EJECTION",
     "Age",
     "BackendKey",
     "BackendUse",
@@ -29,6 +31,9 @@ ANY_HOST: HostPattern = "*"
 
 PLAIN_BALANCE: Final = Cluster().balance
 """The very default of the field: one value for all clusters, and left out of every encoding."""
+
+PLAIN_EJECTION: Final = Cluster().ejection
+"""Likewise."""
 
 GOES_FIRST: Final = "goes first (by age, then name)"
 """What a loser hears of the winner."""
@@ -55,14 +60,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity = "error"
 
 
-class BackendKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """Determines a cluster: a Service port and how its endpoints are chosen."""
+class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Determines a cluster: a Service port and how its endpoints are chosen and left out."""
 
     namespace: str
     service: str
     port: str
     """A number or a name."""
     balance: Balance = PLAIN_BALANCE
+    affinity: Affinity | None = None
+    ejection: Ejection = PLAIN_EJECTION
 
     @property
     def service_key(self) -> Key:
@@ -72,11 +79,39 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     def cluster(self) -> str:
         """The key of the cluster in the table."""
         name = f"{self.namespace}/{self.service}:{self.port}"
-        if self.balance == PLAIN_BALANCE:
-            return name
-        if self.balance.method == "hash":
-            return f"{name}?upstream-hash-by={format_hash_key(self.balance.hash_key)}"
-        return f"{name}?load-balance={self.balance.method}"
+        shape = [*_balance_text(self.balance), *_affinity_text(self.affinity), *_ejection_text(self.ejection)]
+        return f"{name}?{'&'.join(shape)}" if shape else name
+
+    def shaped(self, cluster: Cluster) -> Cluster:
+        """``cluster`` with what this key says of it."""
+        return msgspec.structs.replace(cluster, balance=self.balance, affinity=self.affinity, ejection=self.ejection)
+
+
+def _balance_text(balance: Balance) -> list[str]:
+    if balance == PLAIN_BALANCE:
+        return []
+    if balance.method == "hash":
+        return [f"upstream-hash-by={format_hash_key(balance.hash_key).replace('%', '%25').replace('&', '%26')}"]
+    return [f"load-balance={balance.method}"]
+
+
+def _affinity_text(affinity: Affinity | None) -> list[str]:
+    if affinity is None:
+        return []
+    secure = None if affinity.secure is None else str(affinity.secure).lower()
+    rest = {"path": affinity.path, "max-age": affinity.max_age, "secure": secure, "samesite": affinity.same_site}
+    cookie = quote(affinity.cookie, safe="")
+    return [
+        f"affinity={cookie}",
+        *(f"{name}={quote(str(value))}" for name, value in rest.items() if value not in (None, "")),
+    ]
+
+
+def _ejection_text(ejection: Ejection) -> list[str]:
+    if ejection == PLAIN_EJECTION:
+        return []
+    parts = (ejection.consecutive_failures, ejection.base_time, ejection.max_time, ejection.max_percent)
+    return [f"ejection={','.join(map(str, parts))}"]
 
 
 class BackendUse(msgspec.Struct, frozen=True, kw_only=True):

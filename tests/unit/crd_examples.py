@@ -121,7 +121,19 @@ BAD: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(limits={"bodySize": "-1"}), "spec.limits.bodySize"),
     *(
         ("TrafficPolicy", _policy(requestHeaders=_set(name)), "spec.requestHeaders.set[0].name")
-        for name in ("Host", "content-length", "Transfer-Encoding", "CONNECTION", "Upgrade", "TE", "a b", "a:", "ä", "")
+        for name in (
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "CONNECTION",
+            "Upgrade",
+            "TE",
+            "Content_Length",
+            "a b",
+            "a:",
+            "ä",
+            "",
+        )
     ),
     *(
         ("TrafficPolicy", _policy(responseHeaders=_set("X-A", value)), "spec.responseHeaders.set[0].value")
@@ -213,6 +225,8 @@ STRICTER: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(access={"allow": ["10.0.0.0/33"]}), "spec.access.allow[0]"),
     ("TrafficPolicy", _policy(access={"allow": ["::1/129"]}), "spec.access.allow[0]"),
     ("TrafficPolicy", _policy(access={"allow": ["10.0.0.256"]}), "spec.access.allow[0]"),
+    ("IngressClassParameters", {"limits": {"headerBytes": 0}}, "spec.limits.headerBytes"),
+    ("IngressClassParameters", {"limits": {"requestLine": "2m"}}, "spec.limits.requestLine"),
     (
         "IngressClassParameters",
         {"defaultBackend": {"namespace": "a", "name": "b", "port": "70000"}},
