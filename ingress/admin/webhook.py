@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ingress.admin.admission import MAX_BODY, AdmissionRequest, ReviewError, Verdict, encode_verdict, plain, read_review
 from ingress.admin.review import Judge, review
@@ -67,6 +68,7 @@ class WebhookServer:
             access_log=None,
             shutdown_timeout=CLOSE_LIMIT,
             keepalive_timeout=IDLE_LIMIT,
+            lingering_time=CLOSE_LIMIT,
             auto_decompress=False,
         )
 
@@ -92,6 +94,8 @@ class WebhookServer:
                 body = await request.read()
         except TimeoutError:
             return self._refuse_body(408, f"the body took longer than {BODY_LIMIT:.0f} s")
+        except (OSError, web.RequestPayloadError, HttpProcessingError) as error:
+            return self._refuse_body(400, f"the body cannot be read: {type(error).__name__}")
         except web.HTTPRequestEntityTooLarge:
             return self._refuse_body(413, f"a review has at most {MAX_BODY} bytes")
         try:

@@ -98,7 +98,8 @@ class WebhookCertificate:
                 if await self._is_settled():
                     break
         except KubeError as error:
-            self._say("secret", self._why(error, f"secrets {self._secret_name!r} in namespace {self._namespace}"))
+            what = f"secrets {self._secret_name!r} in namespace {self._namespace}"
+            self._say("secret", _why(error, what, "get, create and update"))
         else:
             self._say("secret", "")
 
@@ -185,7 +186,7 @@ class WebhookCertificate:
                     break
         except KubeError as error:
             what = f"validatingwebhookconfigurations {self._configuration_name!r}"
-            self._say("trust", self._why(error, what))
+            self._say("trust", _why(error, what, "get and patch"))
         else:
             self._say("trust", "")
 
@@ -212,13 +213,6 @@ class WebhookCertificate:
 
     # ---- the log
 
-    def _why(self, error: KubeError, what: str) -> str:
-        if error.status == 403:
-            return f"not allowed: the controller needs the rights to get, create, update and patch {what}: {error}"
-        if error.status == 404:
-            return f"there is no {what}: the API server asks this webhook nothing"
-        return f"{what}: {error}"
-
     def _say(self, topic: str, text: str, *, info: bool = False) -> None:
         """Once, until it changes. An empty text: all is well."""
         before = self._said.get(topic, "")
@@ -229,6 +223,14 @@ class WebhookCertificate:
             (log.info if info else log.warning)(f"certificate of the admission webhook: {text}")
         elif topic != "owner":
             log.info(f"certificate of the admission webhook: {topic} is well again")
+
+
+def _why(error: KubeError, what: str, verbs: str) -> str:
+    if error.status == 403:
+        return f"not allowed: the controller needs the rights to {verbs} {what}: {error}"
+    if error.status == 404:
+        return f"there is no {what}: the API server asks this webhook nothing"
+    return f"{what}: {error}"
 
 
 def _keys_of(secret: dict[str, Any]) -> WebhookKeys:
