@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from proxy.table import Settings
+from proxy.table import Ejection, Settings
 from tests.support.backend import Backend, Script, fixed, raw_backend
 from tests.support.failing import (
     answers,
@@ -90,6 +90,35 @@ async def test_an_endpoint_that_resets_or_hangs_fails_no_idempotent_request(kind
         statuses, seen = await _with_one_failing(failing.port, failing)
     assert statuses == {200: CLIENTS * ROUNDS}
     assert 1 <= seen <= (CLIENTS / 3 if kind == "resets" else CLIENTS)
+
+
+async def test_a_cluster_says_how_many_failures_eject() -> None:
+    """With three in a row, the third takes the endpoint out; with none, nothing ever does."""
+    for needed in (3, 0):
+        async with raw_backend(resets()) as failing, raw_backend(answers()) as steady:
+            rules = Ejection(consecutive_failures=needed)
+            async with running_proxy(one_route([failing.port, steady.port], ejection=rules)) as proxy:
+                turn_to(proxy, 0)
+                async with client_of(proxy) as client:
+                    for _ in range(20):
+                        client.send(request())
+                        assert status((await client.read_response())[0]) == 200
+                await quiet(proxy)
+        assert len(failing.heads) == needed if needed else len(failing.heads) >= 10
+
+
+async def test_a_cluster_bounds_the_share_that_is_out() -> None:
+    """At 50 per cent one of two failing endpoints of three is ejected, the other goes on being asked."""
+    async with raw_backend(resets()) as first, raw_backend(resets()) as second, raw_backend(answers()) as steady:
+        rules = Ejection(max_percent=50)
+        ports = [first.port, second.port, steady.port]
+        async with running_proxy(one_route(ports, ejection=rules)) as proxy, client_of(proxy) as client:
+            for _ in range(30):
+                client.send(request())
+                assert status((await client.read_response())[0]) == 200
+            assert sum(endpoint.is_out for endpoint in cluster_of(proxy).endpoints) == 1
+    assert min(len(first.heads), len(second.heads)) == 1
+    assert max(len(first.heads), len(second.heads)) > 5
 
 
 async def test_an_endpoint_that_answers_malformed_fails_its_share_and_no_more() -> None:

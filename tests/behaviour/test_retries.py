@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from proxy.table import Settings
+from proxy.table import Policy, Settings
 from tests.support.backend import Backend, Conversation, raw_backend
 from tests.support.clients import reset
 from tests.support.failing import (
@@ -103,6 +103,19 @@ async def test_max_retries_bounds_the_tries() -> None:
             async with running_proxy(table) as proxy:
                 assert await status_of(proxy, request()) == 502
             assert sum(len(backend.heads) for backend in backends) == min(allowed + 1, 3)
+
+
+@pytest.mark.parametrize(("general", "own", "tries"), [(2, 0, 1), (0, 1, 2), (1, None, 2)])
+async def test_a_route_may_bound_its_own_tries(general: int, own: int | None, tries: int) -> None:
+    """Its policy goes before the settings, in both directions."""
+    async with raw_backend(resets()) as first, raw_backend(resets()) as second, raw_backend(resets()) as third:
+        backends = (first, second, third)
+        table = one_route(
+            [each.port for each in backends], settings=Settings(max_retries=general), policy=Policy(max_retries=own)
+        )
+        async with running_proxy(table) as proxy:
+            assert await status_of(proxy, request()) == 502
+        assert sum(len(backend.heads) for backend in backends) == tries
 
 
 async def test_retries_in_an_outage_have_a_budget() -> None:

@@ -10,7 +10,22 @@ from typing import Any
 
 import msgspec
 
-from proxy.table import Balance, Certificate, Cluster, Endpoint, Forward, Host, Labels, Policy, Route, Settings, Table
+from proxy.table import (
+    Affinity,
+    Balance,
+    Certificate,
+    Cluster,
+    Ejection,
+    Endpoint,
+    Forward,
+    Host,
+    Labels,
+    Policy,
+    Route,
+    RouteAction,
+    Settings,
+    Table,
+)
 from proxy.table.feed import difference
 from proxy.worker.worker import LogTarget, Worker
 
@@ -106,13 +121,21 @@ def one_route(
     settings: Settings | None = None,
     policy: Policy | None = None,
     balance: Balance | None = None,
+    affinity: Affinity | None = None,
+    ejection: Ejection | None = None,
+    action: RouteAction | None = None,
+    path: str = "/",
     https_redirect: bool = False,
     certificates: dict[str, Certificate] | None = None,
     server_names: dict[str, str] | None = None,
 ) -> Table:
-    """A table in which :data:`HOST` goes to backends on loopback; any port may be one that nobody listens on."""
+    """A table in which :data:`HOST` goes to backends on loopback; any port may be one that nobody listens on.
+
+    ``action``: what the route does instead.
+    """
     route = Route(
-        action=Forward(cluster="default/backend:80"),
+        path=path,
+        action=action or Forward(cluster="default/backend:80"),
         policy=policy or Policy(),
         https_redirect=https_redirect,
         labels=Labels(namespace="default", ingress="test", path="/", service="backend", port="80"),
@@ -120,7 +143,14 @@ def one_route(
     endpoints = tuple(Endpoint(address="127.0.0.1", port=port) for port in ports)
     return Table(
         hosts={HOST: Host(routes=(route,))},
-        clusters={"default/backend:80": Cluster(endpoints=endpoints, balance=balance or Balance())},
+        clusters={
+            "default/backend:80": Cluster(
+                endpoints=endpoints,
+                balance=balance or Balance(),
+                affinity=affinity,
+                ejection=ejection or Ejection(),
+            )
+        },
         certificates=certificates or {},
         server_names=server_names or {},
         settings=settings or Settings(access_log="off"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import msgspec
 import pytest
 
 from proxy.http1.reader import RequestParser
 from proxy.message.request import RequestHead
-from proxy.table import Balance, Cluster, Endpoint, HashPart
+from proxy.table import Affinity, Balance, Cluster, Ejection, Endpoint, HashPart
 from proxy.table.model import BalanceMethod, HashSource
 from proxy.upstream.cluster import ClusterState
 
@@ -27,6 +28,8 @@ class View:
         self.head.path, self.head.query = b"/a/b", b"?x=1&user=7&user=8"
         self.client_address = "192.0.2.7"
         self.scheme = b"https"
+        self.set_cookie = b""
+        self.unusual = False
 
 
 def _value(number: int, *, method: BalanceMethod = "round_robin", by_name: bool = False) -> Cluster:
@@ -205,3 +208,57 @@ def test_the_parts_of_a_hash_key(source: HashSource, name: str, expected: bytes)
     key = (HashPart(source=source, name=name), HashPart(source="text", name="|"), HashPart(source="method"))
     cluster.update(Cluster(endpoints=_value(2).endpoints, balance=Balance(method="hash", hash_key=key)))
     assert cluster._key_of(View()) == expected + b"|GET"
+
+
+def _with_share(percent: int, number: int) -> ClusterState:
+    state = ClusterState("c", Random(1))
+    state.update(msgspec.structs.replace(_value(number), ejection=Ejection(max_percent=percent)))
+    return state
+
+
+@pytest.mark.parametrize(("percent", "number", "out"), [(100, 4, 4), (50, 4, 2), (50, 5, 2), (25, 3, 0), (0, 4, 0)])
+def test_no_more_than_a_share_of_the_endpoints_is_ejected(percent: int, number: int, out: int) -> None:
+    """However many fail; one that answered again makes room for another."""
+    cluster = _with_share(percent, number)
+    for _ in range(3):
+        for endpoint in cluster.endpoints:
+            cluster.failed(endpoint, 1000.0)
+    ejected = [endpoint for endpoint in cluster.endpoints if endpoint.is_out]
+    assert len(ejected) == out
+    if 0 < out < number:
+        ejected[0].succeeded(2000.0)
+        (waiting, *_) = [endpoint for endpoint in cluster.endpoints if not endpoint.ejections]
+        assert cluster.failed(waiting, 2000.0)
+
+
+def test_new_rules_of_ejection_reach_endpoints_that_stay() -> None:
+    """From the next failure on; what is out stays out for its time."""
+    cluster = _cluster(2)
+    first = cluster.endpoints[0]
+    cluster.update(msgspec.structs.replace(_value(2), ejection=Ejection(consecutive_failures=0)))
+    assert cluster.endpoints[0] is first
+    assert not cluster.failed(first, 1000.0)
+    cluster.update(_value(2))
+    assert cluster.failed(first, 1000.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cookie_goes_before_the_method_of_balancing(method: BalanceMethod) -> None:
+    """Of every method; and no longer, once the table says so."""
+    cluster = ClusterState("c", Random(1))
+    value = msgspec.structs.replace(_value(3, method=method), affinity=Affinity(cookie="sid"))
+    cluster.update(value)
+    view = View()
+    for wanted in cluster.endpoints:
+        cookie = b"GET / HTTP/1.1\r\nHost: a\r\nX-User: u1\r\nCookie: a=b; sid=%b\r\n\r\n" % wanted.cookie
+        RequestParser(view.head).parse(cookie)
+        assert [cluster.choose(view, (), 0.0) for _ in range(5)] == [wanted] * 5
+        assert view.set_cookie == b""
+        other = cluster.choose(view, [wanted], 0.0)
+        assert other is not None
+        assert other is not wanted
+        assert other.cookie in view.set_cookie
+    cluster.update(_value(3, method=method))
+    view = View()
+    assert cluster.choose(view, (), 0.0) is not None
+    assert view.set_cookie == b""

@@ -164,3 +164,54 @@ def test_an_answer_to_an_older_request_ends_no_ejection() -> None:
     endpoint.succeeded(1001.0)
     assert not endpoint.admits(1002.0, Random(1))
     assert not endpoint.returned_at
+
+
+def _ruled(**rules: object) -> EndpointState:
+    endpoint = _endpoint()
+    endpoint.ejection = Ejection(**rules)  # type: ignore[arg-type]
+    return endpoint
+
+
+def test_as_many_failures_in_a_row_as_the_rules_say_eject() -> None:
+    """Until then it is served as before; a success in between begins the count anew."""
+    endpoint, random = _ruled(consecutive_failures=3), Random(1)
+    endpoint.active = 7
+    for _ in range(2):
+        assert not endpoint.failed(1000.0)
+        assert endpoint.admits(1000.0, random)
+    endpoint.succeeded(1000.0)
+    assert not endpoint.suspect
+    assert [endpoint.failed(1001.0) for _ in range(3)] == [False, False, True]
+    assert not endpoint.admits(1001.0, random)
+
+
+def test_after_an_ejection_one_failure_is_enough() -> None:
+    """It has shown what it is; the time out doubles."""
+    endpoint = _ruled(consecutive_failures=2, base_time=1.0, max_time=3.0)
+    endpoint.failed(1000.0)
+    times = []
+    now = 1000.0
+    for _ in range(3):
+        times.append(_eject_until_out(endpoint, now))
+        now = endpoint.ejected_until
+    assert times == [1.0, 2.0, 3.0]
+
+
+def test_without_ejection_failures_are_counted_and_nothing_else() -> None:
+    """It is never out, and a success clears it."""
+    endpoint = _ruled(consecutive_failures=0)
+    assert [endpoint.failed(1000.0) for _ in range(50)] == [False] * 50
+    assert endpoint.suspect
+    assert endpoint.admits(1000.0, Random(1))
+    endpoint.succeeded(1000.0)
+    assert not endpoint.suspect
+
+
+def test_an_endpoint_that_fails_for_days_is_still_only_out() -> None:
+    """Thousands of ejections in a row double no number beyond what there is."""
+    endpoint, now = _endpoint(), 1000.0
+    for _ in range(3000):
+        assert endpoint.failed(now)
+        now = endpoint.ejected_until
+    assert endpoint.failed(now)
+    assert endpoint.ejected_until == now + USUAL.max_time

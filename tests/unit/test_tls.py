@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
-from proxy.table import Certificate
+from proxy.table import Certificate, TlsVersion
 from proxy.tls import BadCertificate, CertificateStore, check, make_context, self_signed, silence_bad_server_names
 
 CA = trustme.CA()
@@ -285,6 +285,29 @@ def test_contexts_are_made_when_asked_for(store: CertificateStore) -> None:
     assert store._contexts == {}
     connect(store, "foo.com")
     assert list(store._contexts) == ["ns/foo.com"]
+
+
+@pytest.mark.parametrize("name", ["foo.com", "unknown.org", None])
+def test_the_floor_of_versions_can_be_raised_and_lowered(
+    certificates: dict[str, Certificate], name: str | None
+) -> None:
+    """From the next handshake on, for every name; a connection that is open goes on."""
+    store = CertificateStore()
+    floors: tuple[TlsVersion, ...] = ("1.2", "1.3", "1.2")
+    old = client_context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    opened = None
+    for floor in floors:
+        store.update({"ns/foo": certificates["foo.com"]}, {"foo.com": "ns/foo"}, None, min_version=floor)
+        assert connect(store, name).server.version() == "TLSv1.3"
+        if floor == "1.3":
+            with pytest.raises(ssl.SSLError):
+                connect(store, name, context=old)
+        else:
+            opened = opened or connect(store, name, context=old)
+            assert connect(store, name, context=old).server.version() == "TLSv1.2"
+        assert opened is not None
+        opened.server.write(b"still here")
 
 
 def test_only_modern_versions_are_spoken(store: CertificateStore) -> None:
