@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from ingress.kube import KubeClient, KubeError
+from ingress.report.keyed_queue import KeyedQueue
 from ingress.report.saying import Sayings, is_global
 from ingress.resources import Key, LoadBalancer, LoadBalancerAddress
 
@@ -90,11 +91,7 @@ class StatusWriter:
         self._left: set[Key] = set()
         self._seen: dict[Key, Addresses] = {}
         self._series: dict[Key, _Series] = {}
-        self._queue: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: set[Key] = set()
-        self._busy: set[Key] = set()
-        self._again: set[Key] = set()
-        self._later: dict[Key, asyncio.TimerHandle] = {}
+        self._queue = KeyedQueue()
         self._sayings = Sayings(log)
         self.writes = 0
         self.errors = 0
@@ -116,7 +113,7 @@ class StatusWriter:
             del before[key]
             self._waiting.discard(key)
             self._series.pop(key, None)
-            if key in self._seen or key in self._busy:  # else it is gone
+            if key in self._seen or self._queue.is_taken(key):  # else it is gone
                 self._left.add(key)
                 self._mark(key)
 
@@ -165,7 +162,7 @@ class StatusWriter:
     @property
     def pending(self) -> int:
         """Ingresses whose status is about to be looked at or written."""
-        return len(self._queued) + len(self._busy)
+        return len(self._queue)
 
     # ---- the work
 
@@ -177,19 +174,8 @@ class StatusWriter:
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
-            self._queued.discard(key)
-            if key in self._busy:
-                self._again.add(key)
-                continue
-            self._busy.add(key)
-            try:
+            async with self._queue.take() as key:
                 await self._look_at(key)
-            finally:
-                self._busy.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self._mark(key)
 
     async def _look_at(self, key: Key) -> None:
         wanted = self._due(key)
@@ -198,7 +184,7 @@ class StatusWriter:
         series = self._series.setdefault(key, _Series())
         now = self._clock()
         if now < series.not_before:
-            self._mark_later(key, series.not_before - now)
+            self._queue.put_later(key, series.not_before - now)
             return
         if now - series.last > FORGET:
             series.tries = 0
@@ -276,7 +262,7 @@ class StatusWriter:
             except KubeError as later:
                 error = later
             else:
-                self._mark_later(key, min(1.0, 0.05 * series.tries))
+                self._queue.put_later(key, min(1.0, 0.05 * series.tries))
                 return
         self.errors += 1
         self._sayings.say(error, namespace=key[0], right="patch ingresses/status.networking.k8s.io")
@@ -284,11 +270,11 @@ class StatusWriter:
             series.tries -= 1
             series.not_before = 0.0
             pause = self._sayings.pause(error)
-            self._mark_later(key, pause)
+            self._queue.put_later(key, pause)
             await asyncio.sleep(pause)
             return
         series.not_before = max(series.not_before, self._clock() + (60.0 if error.status == 403 else 5.0))
-        self._mark_later(key, series.not_before - self._clock())
+        self._queue.put_later(key, series.not_before - self._clock())
 
     # ---- the end
 
@@ -297,12 +283,12 @@ class StatusWriter:
         afterwards. Returns how many still show them because the API server refused."""
         self._closing = True
         for _ in range(50):  # a write under way must not land after ours
-            if not self._busy:
+            if not self._queue.taken:
                 break
             await asyncio.sleep(0.02)
         keys = asyncio.Queue[Key]()
         for key in (*self._generation_of, *self._left):
-            if self._seen.get(key, ()) in self._ours or key in self._busy:
+            if self._seen.get(key, ()) in self._ours or self._queue.is_taken(key):
                 keys.put_nowait(key)
         kept = 0
 
@@ -331,27 +317,13 @@ class StatusWriter:
                 return True
         return False
 
-    # ---- the queue
-
     def _mark_all(self) -> None:
         for key in (*self._generation_of, *self._left):
             self._mark(key)
 
     def _mark(self, key: Key) -> None:
-        if self._leading and key not in self._queued:
-            self._queued.add(key)
-            self._queue.put_nowait(key)
-
-    def _mark_later(self, key: Key, seconds: float) -> None:
-        before = self._later.pop(key, None)
-        if before is not None:
-            before.cancel()
-
-        def now() -> None:
-            self._later.pop(key, None)
-            self._mark(key)
-
-        self._later[key] = asyncio.get_running_loop().call_later(seconds, now)
+        if self._leading:
+            self._queue.put(key)
 
 
 def _path(namespace: str) -> str:

@@ -41,7 +41,8 @@ class Told:
 
     def after(self, seconds: float) -> list[EventText]:
         """What is written from now until then."""
-        end, written = self.now + seconds, []
+        end = self.now + seconds
+        written: list[EventText] = []
         while True:
             again, texts = self.plan.due(self.now)
             if not texts:
