@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 
 import msgspec
 
 from ingress.options import Options
-from ingress.resources import Ingress, Key, Problem
+from ingress.resources import ConfigMap, Ingress, Key, Problem
 from ingress.translate.certificates import PartClaims, SecretReading, claim_names, name_certificate
 from ingress.translate.classes import select_ingress
 from ingress.translate.conflicts import merge_host, shares_of
 from ingress.translate.defaults import choose_default
 from ingress.translate.hosts import read_ingress
-from ingress.translate.lookup import Objects
+from ingress.translate.lookup import Objects, Recorder
 from ingress.translate.memory import Memory, backend_problems, in_age_order
 from ingress.translate.part import IngressPart
 from ingress.translate.problems import in_order
@@ -38,11 +39,12 @@ class Judge:
         selection = select_ingress(ingress, self._options, self._objects)
         if not selection.ours:
             return selection.problems
-        part = read_ingress(ingress, self._options, self._objects, ingress_class=selection.ingress_class)
+        recorder = Recorder(self._objects)
+        part = read_ingress(ingress, self._options, recorder, ingress_class=selection.ingress_class)
         claims = claim_names(part, self._readings(part))
         found = {
             *selection.problems,
-            *part.problems,
+            *self._certain(part.problems, recorder),
             *backend_problems(part, self._memory.backends),
             *claims.problems,
             *self._lost_routes(part),
@@ -58,6 +60,14 @@ class Judge:
             return ingress
         created = _YOUNGEST if current is None else current.metadata.creation_timestamp
         return msgspec.structs.replace(ingress, metadata=msgspec.structs.replace(metadata, creation_timestamp=created))
+
+    def _certain(self, problems: Iterable[Problem], recorder: Recorder) -> list[Problem]:
+        """Without those that only tell that a ConfigMap is missing which is not read yet."""
+        doubtful = any(
+            kind is ConfigMap and name is not None and not self._memory.is_read(ConfigMap, (namespace, name))
+            for kind, namespace, name in recorder.asked
+        )
+        return [problem for problem in problems if not (doubtful and problem.reason == "ConfigMapNotFound")]
 
     def _readings(self, part: IngressPart) -> dict[Key, SecretReading]:
         """Those of its Secrets that are read, or at least known."""

@@ -20,6 +20,7 @@ from ingress.resources import (
     ObjectRef,
     Problem,
     Secret,
+    TrafficPolicy,
     Wanted,
 )
 from ingress.translate.certificates import PartClaims, claim_names, name_certificate
@@ -32,6 +33,7 @@ from ingress.translate.known_backends import KnownBackends
 from ingress.translate.known_secrets import KnownSecrets
 from ingress.translate.lookup import Asked, Dependencies, Objects, Recorder
 from ingress.translate.part import ANY_HOST, Finding, IngressPart
+from ingress.translate.policies import policy_problems
 from ingress.translate.policies_applied import PoliciesApplied
 from ingress.translate.problems import ProblemList
 from ingress.translate.sorted_bag import SortedBag
@@ -87,6 +89,8 @@ class Memory:
         for change, before in made:
             if change.kind is Ingress:
                 self._stale.add(change.key)
+            elif change.kind is TrafficPolicy:
+                self._policies.stale.add(change.key)
             elif change.kind is Secret:
                 self.secrets.take(change.key)
             else:
@@ -108,6 +112,7 @@ class Memory:
         self._merge_hosts()
         self._merge_names()
         self._choose_defaults()
+        self._tell_policies()
         table, changed = self._draft.finish(self.backends.cluster, self._certificate)
         return Translation(
             table=table,
@@ -117,6 +122,14 @@ class Memory:
             policies=self._policies.shown(),
             changed=changed if with_changes else None,
         )
+
+    def tell_classes(self, problems: tuple[Problem, ...]) -> None:
+        """All Problems of our IngressClasses and their parameters."""
+        self._problems.own("classes", _OPTIONS, problems)
+
+    def is_read(self, kind: type[Secret | ConfigMap], key: Key) -> bool:
+        """Whether something that is there names that object, so that it is known if it does not exist."""
+        return _wanted_object(kind.__name__, key) in self._wanted
 
     # ---- one Ingress
 
@@ -242,6 +255,13 @@ class Memory:
         self._draft.default = default
         self._draft.hosts[ANY_HOST] = with_fallback(self._any_host, oldest)
         self._defaults_stale = False
+
+    def _tell_policies(self) -> None:
+        for key in self._policies.stale:
+            policy = self._objects.get(TrafficPolicy, key)
+            problems = () if policy is None else policy_problems(policy, self._policies.targets(key))
+            self._problems.own("policy", key, problems)
+        self._policies.stale.clear()
 
     def _certificate(self, secret: Key) -> Certificate | None:
         return self.secrets.readings[secret].certificate

@@ -17,33 +17,43 @@ class PoliciesApplied:
 
     def __init__(self) -> None:
         self._counts: dict[Key, dict[ObjectRef, int]] = {}
-        self._touched: set[Key] = set()
         self._shown: dict[Key, tuple[ObjectRef, ...]] = {}
+        self._unshown: set[Key] = set()
+        self.stale: set[Key] = set()
+        """Policies that may apply elsewhere than before; whoever looks at their Problems empties it."""
 
     def replace(self, old: Iterable[Applied], new: Iterable[Applied]) -> None:
         """A part tells ``new`` in place of ``old``."""
         for policy, target in new:
             targets = self._counts.setdefault(policy, {})
             targets[target] = targets.get(target, 0) + 1
-            self._touched.add(policy)
+            self._touch(policy)
         for policy, target in old:
             targets = self._counts[policy]
             targets[target] -= 1
             if not targets[target]:
                 del targets[target]
-            self._touched.add(policy)
+            if not targets:
+                del self._counts[policy]
+            self._touch(policy)
+
+    def targets(self, policy: Key) -> tuple[ObjectRef, ...]:
+        """Where it applies, in order."""
+        return tuple(sorted(self._counts.get(policy, ())))
 
     def shown(self) -> Mapping[Key, tuple[ObjectRef, ...]]:
-        """Targets in order; the same value as before if nothing changed."""
-        if self._touched:
+        """The targets of all that apply anywhere; the same value as before if nothing changed."""
+        if self._unshown:
             shown = dict(self._shown)
-            for policy in self._touched:
-                targets = tuple(sorted(self._counts[policy]))
-                if targets:
-                    shown[policy] = targets
+            for policy in self._unshown:
+                if policy in self._counts:
+                    shown[policy] = self.targets(policy)
                 else:
                     shown.pop(policy, None)
-                    del self._counts[policy]
             self._shown = shown
-            self._touched.clear()
+            self._unshown.clear()
         return self._shown
+
+    def _touch(self, policy: Key) -> None:
+        self.stale.add(policy)
+        self._unshown.add(policy)

@@ -51,7 +51,10 @@ PORTS = st.builds(BackendPort, number=st.sampled_from([0, 80, 81]), name=st.samp
 BACKENDS = st.builds(
     IngressBackend,
     service=st.none() | st.builds(ServiceBackend, name=NAMES, port=PORTS),
-    resource=st.none() | st.none() | st.just(TypedReference(kind="Bucket", name="b")),
+    resource=st.none()
+    | st.none()
+    | st.just(TypedReference(kind="Bucket", name="b"))
+    | st.builds(TypedReference, api_group=st.just("pyngress.io"), kind=st.just("Response"), name=NAMES),
 )
 ANNOTATIONS = st.dictionaries(
     st.sampled_from(
@@ -75,6 +78,9 @@ TLS = st.builds(
 )
 
 
+LABELS = st.sampled_from([{}, {"tier": "web"}])
+
+
 def metadata(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[ObjectMeta]:
     return st.builds(ObjectMeta, name=NAMES, namespace=NAMESPACES, **fields)
 
@@ -87,7 +93,7 @@ RULE = st.builds(
 )
 INGRESS = st.builds(
     Ingress,
-    metadata=metadata(creation_timestamp=AGES, annotations=ANNOTATIONS),
+    metadata=metadata(creation_timestamp=AGES, annotations=ANNOTATIONS, labels=LABELS),
     spec=st.builds(
         IngressSpec,
         ingress_class_name=st.sampled_from([None, None, None, "pyngress", "a"]),
@@ -98,7 +104,7 @@ INGRESS = st.builds(
 )
 SERVICE = st.builds(
     Service,
-    metadata=metadata(),
+    metadata=metadata(labels=LABELS),
     spec=st.builds(
         ServiceSpec,
         type=st.sampled_from(["ClusterIP", "ClusterIP", "ExternalName"]),
@@ -152,7 +158,14 @@ CLASS = st.builds(
         name=NAMES,
         annotations=st.sampled_from([{}, {"ingressclass.kubernetes.io/is-default-class": "true"}]),
     ),
-    spec=st.builds(IngressClassSpec, controller=st.sampled_from(["pyngress.io/ingress-controller", "x/y"])),
+    spec=st.builds(
+        IngressClassSpec,
+        controller=st.sampled_from(["pyngress.io/ingress-controller", "pyngress.io/ingress-controller", "x/y"]),
+        parameters=st.none()
+        | st.builds(
+            TypedReference, api_group=st.just("pyngress.io"), kind=st.just("IngressClassParameters"), name=NAMES
+        ),
+    ),
 )
 OPTIONS = st.builds(
     Options,

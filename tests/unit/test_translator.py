@@ -18,7 +18,11 @@ from cryptography.x509.oid import NameOID
 from ingress.options import Options, ServiceRef
 from ingress.resources import (
     Change,
+    ConfigMap,
+    Ingress,
+    IngressBackend,
     IngressClass,
+    IngressClassParameters,
     IngressClassSpec,
     IngressSpec,
     IngressTls,
@@ -26,9 +30,22 @@ from ingress.resources import (
     ObjectMeta,
     ObjectRef,
     Problem,
+    Response,
     Secret,
     SliceEndpoint,
+    TrafficPolicy,
+    TypedReference,
     Wanted,
+)
+from ingress.resources.crd import (
+    BodySource,
+    ClassParametersSpec,
+    ClassTimeouts,
+    ConfigMapKey,
+    PolicyTarget,
+    PolicyTimeouts,
+    ResponseSpec,
+    TrafficPolicySpec,
 )
 from ingress.translate import Translation, Translator, memory
 from ingress.translate.certificates import read_secret
@@ -212,20 +229,71 @@ def test_only_what_is_due_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_failure_loses_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a defect in one translation the next one holds all changes, and does not claim to know what differs."""
+    """After a defect in the midst of a translation the next one holds all changes, and leaves nothing of what was."""
     translator = cluster_of(2)
+
+    def routed(host: str) -> Ingress:
+        return ingress("web-0", rule(host, "/"), tls=(IngressTls(hosts=(host,), secret_name="s"),))
+
+    update(translator, routed("old.example.com"), secret("s", "foo"))
     with monkeypatch.context() as patched:
 
         def defect(*_: Any, **__: Any) -> None:
             raise RuntimeError("defect")
 
-        patched.setattr(memory, "read_ingress", defect)
+        patched.setattr(memory, "claim_names", defect)
         with pytest.raises(RuntimeError):
-            update(translator, ingress("new", rule("new.example.com", "/")))
+            update(translator, routed("new.example.com"))
     after = update(translator, service("new"))
-    assert "new.example.com" in after.table.hosts
+    assert set(after.table.server_names) == {"new.example.com"}
+    assert "old.example.com" not in after.table.hosts
     assert after.changed is None
     assert update(translator).changed == ChangedKeys()
+
+
+def test_parameters_of_our_class_apply_to_the_whole_process() -> None:
+    """From their first appearance, through each edit, and no longer once the class is gone."""
+    translator = Translator(Options())
+    reference = TypedReference(api_group="pyngress.io", kind="IngressClassParameters", name="p")
+    ours = IngressClass(
+        metadata=ObjectMeta(name="ours"),
+        spec=IngressClassSpec(controller=Options().controller_name, parameters=reference),
+    )
+
+    def parameters(header: str) -> IngressClassParameters:
+        spec = ClassParametersSpec(timeouts=ClassTimeouts(header=header))
+        return IngressClassParameters(metadata=ObjectMeta(name="p"), spec=spec)
+
+    assert reasons(update(translator, ours).problems) == ["ParametersNotFound"]
+    assert update(translator, parameters("7s")).table.settings.header_timeout == 7.0
+    assert translator.options.settings.header_timeout == 7.0
+    after = update(translator, parameters("nonsense"))
+    assert after.table.settings.header_timeout == Options().settings.header_timeout
+    assert reasons(after.problems) == ["InvalidValue"]
+    after = translator.update([gone(ours)], now=None)
+    assert (after.problems, after.table.settings) == ((), Options().settings)
+
+
+def test_policies_tell_where_they_apply() -> None:
+    """By Ingress and by the Services that it forwards to; a policy that applies nowhere says so."""
+    translator = cluster_of(2)
+    policy = TrafficPolicy(
+        metadata=ObjectMeta(namespace="n", name="p"),
+        spec=TrafficPolicySpec(
+            target_refs=(PolicyTarget(kind="Ingress", name="web-0"), PolicyTarget(kind="Service", name="web-1")),
+            timeouts=PolicyTimeouts(read="5s"),
+        ),
+    )
+    after = update(translator, policy)
+    targets = (
+        ObjectRef(kind="Ingress", namespace="n", name="web-0"),
+        ObjectRef(kind="Service", namespace="n", name="web-1"),
+    )
+    assert after.policies == {("n", "p"): targets}
+    assert after.changed == ChangedKeys(hosts=frozenset({"web-0.example.com", "web-1.example.com"}))
+    after = translator.update([gone(ingress("web-0")), gone(ingress("web-1"))], now=None)
+    assert after.policies == {}
+    assert [problem.reason for problem in after.problems if problem.object == policy.ref] == ["NoTarget"]
 
 
 def test_other_options_apply_to_what_is_known() -> None:
@@ -315,6 +383,24 @@ def test_secret_that_nobody_named_is_not_judged() -> None:
     assert "SecretNotFound" not in reasons(translator.judge(routed))
     update(translator, routed)
     assert "SecretNotFound" in reasons(translator.judge(routed))
+
+
+def test_config_map_that_nobody_named_is_not_judged() -> None:
+    """As with Secrets: once it is wanted and still missing, that is told."""
+    translator = cluster_of(0)
+    key = ConfigMapKey(name="pages", key="down.html")
+    response = Response(
+        metadata=ObjectMeta(namespace="n", name="down"),
+        spec=ResponseSpec(status=503, body_from=BodySource(config_map_key_ref=key)),
+    )
+    reference = TypedReference(api_group="pyngress.io", kind="Response", name="down")
+    routed = ingress("a", rule("a.example.com", "/", to=IngressBackend(resource=reference)))
+    update(translator, response)
+    assert translator.judge(routed) == ()
+    assert Wanted(kind="ConfigMap", namespace="n", name="pages") in update(translator, routed).wanted
+    assert reasons(translator.judge(routed)) == ["ConfigMapNotFound"]
+    pages = ConfigMap(metadata=ObjectMeta(namespace="n", name="pages"), data={"down.html": "<p>Down</p>"})
+    assert update(translator, pages).problems == translator.judge(routed) == ()
 
 
 def class_of(name: str, controller: str, *, default: bool = False) -> IngressClass:
