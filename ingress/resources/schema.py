@@ -115,7 +115,9 @@ def _text(shape: Text, value: str, path: FieldPath) -> Iterator[Fault]:
         yield _invalid(path, f'"{value[:80]}" {shape.wants}')
     elif shape.parser is not None:
         yield from _parsed(shape.parser, value, path)
-    yield from _rules(shape.rules, value, path)
+    for rule in shape.rules:
+        if not rule.holds(value):
+            yield _invalid(path, f'"{value[:80]}" {rule.message}')
 
 
 def _items(shape: ListOf, value: list[Any], path: FieldPath) -> Iterator[Fault]:

@@ -162,7 +162,7 @@ def policy_of(wishes: Wishes) -> Policy:
 
 
 def cluster_of(wishes: Wishes) -> dict[str, Any]:
-    """What shapes the cluster, in the words of :class:`~ingress.translate.part.BackendKey`; what is usual is left out."""
+    """What shapes the cluster beyond the usual: fields of :class:`~ingress.translate.part.BackendKey`."""
     found = {field: wishes[field] for field in CLUSTER_FIELDS if field in wishes}
     return {field: value for field, value in found.items() if value not in (PLAIN_BALANCE, PLAIN_EJECTION)}
 
