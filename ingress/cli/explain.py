@@ -34,7 +34,8 @@ def _target(table: Table, route: Route) -> str:
     if isinstance(route.action, Redirect):
         return paint(f"a redirect ({route.action.status})", "yellow")
     if not isinstance(route.action, Forward):
-        return paint(f"status {route.action.status} ({route.action.reason})", "yellow")
+        reason = f" ({route.action.reason})" if route.action.reason else ""
+        return paint(f"status {route.action.status}{reason}", "yellow")
     cluster = table.clusters.get(route.action.cluster)
     if cluster is None or not cluster.endpoints:
         return f"{route.action.cluster}, which has no endpoints: " + paint("503", "yellow")

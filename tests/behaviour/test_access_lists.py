@@ -33,9 +33,11 @@ BEHIND = Settings(access_log="off", trusted_proxies=("127.0.0.0/8", "10.0.0.0/8"
 )
 async def test_lists_decide_who_is_let_in(policy: Policy, status: int) -> None:
     """The deny list first, then the list of the only ones; an empty one lets nobody in, a bad one neither."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=policy)) as proxy:
-            assert (await ask(proxy, get())).status == status
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=policy)) as proxy,
+    ):
+        assert (await ask(proxy, get())).status == status
     assert len(backend.heads) == (status == 200)
 
 
@@ -63,10 +65,12 @@ async def test_behind_a_trusted_proxy_the_client_counts(chain: str | None, statu
 
 async def test_a_client_cannot_write_itself_onto_the_list() -> None:
     """From a peer that is not trusted, X-Forwarded-For and its relatives say nothing."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(allow=("192.0.2.0/24",)))) as proxy:
-            for field in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Forwarded-By"):
-                assert (await ask(proxy, get("/", f"{field}: 192.0.2.7"))).status == 403
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(allow=("192.0.2.0/24",)))) as proxy,
+    ):
+        for field in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Forwarded-By"):
+            assert (await ask(proxy, get("/", f"{field}: 192.0.2.7"))).status == 403
     assert backend.heads == []
 
 

@@ -34,15 +34,18 @@ async def _again(proxy: RunningProxy, value: str, *fields: str) -> Reply:
 
 async def test_a_client_returns_to_its_endpoint() -> None:
     """The first answer sets the cookie; with it all requests go there, and it is not set again."""
-    async with raw_backend(fixed(_named("a"))) as a, raw_backend(fixed(_named("b"))) as b:
-        async with running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy:
-            firsts = [await ask(proxy, get()) for _ in range(4)]
-            assert {reply.fields["x-pod"] for reply in firsts} == {"a", "b"}
-            for first in firsts:
-                for _ in range(5):
-                    again = await _again(proxy, _value(first))
-                    assert again.fields["x-pod"] == first.fields["x-pod"]
-                    assert "set-cookie" not in again.fields
+    async with (
+        raw_backend(fixed(_named("a"))) as a,
+        raw_backend(fixed(_named("b"))) as b,
+        running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy,
+    ):
+        firsts = [await ask(proxy, get()) for _ in range(4)]
+        assert {reply.fields["x-pod"] for reply in firsts} == {"a", "b"}
+        for first in firsts:
+            for _ in range(5):
+                again = await _again(proxy, _value(first))
+                assert again.fields["x-pod"] == first.fields["x-pod"]
+                assert "set-cookie" not in again.fields
 
 
 async def test_the_value_is_the_same_everywhere_and_shows_no_address() -> None:
@@ -141,25 +144,31 @@ async def test_an_endpoint_that_left_is_replaced_for_good() -> None:
 
 async def test_an_ejected_endpoint_is_left_out() -> None:
     """Its clients get another at once, without a try that must fail."""
-    async with raw_backend(fixed(_named("a"))) as a, raw_backend(fixed(_named("b"))) as b:
-        async with running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy:
-            old = await _with_the_endpoint_of(proxy, "a")
-            seen = len(a.heads)
-            (mine,) = [endpoint for endpoint in cluster_of(proxy).endpoints if endpoint.port == a.port]
-            assert mine.failed(1e12)
-            reply = await _again(proxy, old)
+    async with (
+        raw_backend(fixed(_named("a"))) as a,
+        raw_backend(fixed(_named("b"))) as b,
+        running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy,
+    ):
+        old = await _with_the_endpoint_of(proxy, "a")
+        seen = len(a.heads)
+        (mine,) = [endpoint for endpoint in cluster_of(proxy).endpoints if endpoint.port == a.port]
+        assert mine.failed(1e12)
+        reply = await _again(proxy, old)
     assert (reply.fields["x-pod"], _value(reply) != old, len(a.heads) - seen) == ("b", True, 0)
 
 
 async def test_a_failed_try_leads_elsewhere_and_the_cookie_follows() -> None:
     """The client is sent to the endpoint that answered, not to the one that failed."""
-    async with raw_backend(resets()) as failing, raw_backend(fixed(_named("b"))) as b:
-        async with running_proxy(one_route([failing.port, b.port], affinity=STICKY)) as proxy:
-            mine, other = [endpoint.cookie.decode() for endpoint in cluster_of(proxy).endpoints]
-            reply = await _again(proxy, mine)
-            assert len(failing.heads) == 1
-            assert (reply.fields["x-pod"], _value(reply)) == ("b", other)
-            await quiet(proxy)
+    async with (
+        raw_backend(resets()) as failing,
+        raw_backend(fixed(_named("b"))) as b,
+        running_proxy(one_route([failing.port, b.port], affinity=STICKY)) as proxy,
+    ):
+        mine, other = [endpoint.cookie.decode() for endpoint in cluster_of(proxy).endpoints]
+        reply = await _again(proxy, mine)
+        assert len(failing.heads) == 1
+        assert (reply.fields["x-pod"], _value(reply)) == ("b", other)
+        await quiet(proxy)
 
 
 async def test_an_answer_of_the_proxy_sets_no_cookie_and_leaves_none_behind() -> None:
@@ -176,16 +185,19 @@ async def test_an_answer_of_the_proxy_sets_no_cookie_and_leaves_none_behind() ->
 
 async def test_requests_of_one_connection_are_told_apart() -> None:
     """Each goes by its own cookie; one that needs none gets none from the one before."""
-    async with raw_backend(fixed(_named("a"))) as a, raw_backend(fixed(_named("b"))) as b:
-        async with running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy:
-            values = {name: await _with_the_endpoint_of(proxy, name) for name in "ab"}
-            client = await proxy.connect()
-            found = []
-            for name in ("a", "", "b", "a"):
-                client.send(get("/", f"Cookie: route={values[name]}") if name else get())
-                reply = await read_reply(client)
-                found.append((reply.fields["x-pod"] if name else "", "set-cookie" in reply.fields))
-            client.close()
+    async with (
+        raw_backend(fixed(_named("a"))) as a,
+        raw_backend(fixed(_named("b"))) as b,
+        running_proxy(one_route([a.port, b.port], affinity=STICKY)) as proxy,
+    ):
+        values = {name: await _with_the_endpoint_of(proxy, name) for name in "ab"}
+        client = await proxy.connect()
+        found = []
+        for name in ("a", "", "b", "a"):
+            client.send(get("/", f"Cookie: route={values[name]}") if name else get())
+            reply = await read_reply(client)
+            found.append((reply.fields["x-pod"] if name else "", "set-cookie" in reply.fields))
+        client.close()
     assert found == [("a", False), ("", True), ("b", False), ("a", False)]
 
 
@@ -196,26 +208,31 @@ async def test_the_method_of_balancing_makes_the_first_choice() -> None:
     async def pod(proxy: RunningProxy, path: str, *fields: str) -> Reply:
         return await ask(proxy, get(path, *fields))
 
-    async with raw_backend(fixed(_named("a"))) as a, raw_backend(fixed(_named("b"))) as b:
-        async with running_proxy(one_route([a.port, b.port], affinity=STICKY, balance=balance)) as proxy:
-            firsts = {path: await pod(proxy, path) for path in map("/{}".format, range(16))}
-            assert {reply.fields["x-pod"] for reply in firsts.values()} == {"a", "b"}
-            for path, first in firsts.items():
-                assert (await pod(proxy, path)).fields["x-pod"] == first.fields["x-pod"]
-            mine = firsts["/0"]
-            for path in firsts:
-                again = await pod(proxy, path, f"Cookie: route={_value(mine)}")
-                assert again.fields["x-pod"] == mine.fields["x-pod"]
+    async with (
+        raw_backend(fixed(_named("a"))) as a,
+        raw_backend(fixed(_named("b"))) as b,
+        running_proxy(one_route([a.port, b.port], affinity=STICKY, balance=balance)) as proxy,
+    ):
+        firsts = {path: await pod(proxy, path) for path in map("/{}".format, range(16))}
+        assert {reply.fields["x-pod"] for reply in firsts.values()} == {"a", "b"}
+        for path, first in firsts.items():
+            assert (await pod(proxy, path)).fields["x-pod"] == first.fields["x-pod"]
+        mine = firsts["/0"]
+        for path in firsts:
+            again = await pod(proxy, path, f"Cookie: route={_value(mine)}")
+            assert again.fields["x-pod"] == mine.fields["x-pod"]
 
 
 async def test_the_cookies_of_the_backend_stay() -> None:
     """Ours is one more line, also beside the rules of a route and in a response that streams."""
     answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: own=1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
     policy = Policy(rate_limit=RateLimit(key="k", rate=1000.0, burst=10))
-    async with raw_backend(fixed(answer)) as backend:
-        async with running_proxy(one_route([backend.port], affinity=STICKY, policy=policy)) as proxy:
-            client = await proxy.connect()
-            client.send(get())
-            head, _ = await client.read_response()
-            client.close()
+    async with (
+        raw_backend(fixed(answer)) as backend,
+        running_proxy(one_route([backend.port], affinity=STICKY, policy=policy)) as proxy,
+    ):
+        client = await proxy.connect()
+        client.send(get())
+        head, _ = await client.read_response()
+        client.close()
     assert re.findall(rb"\r\nSet-Cookie: (\w+)=", head) == [b"own", b"route"]

@@ -12,8 +12,8 @@ from tests.support.proxy import HOST, RunningProxy, one_route, running_proxy
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TALKATIVE = (
-    b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: https://evil.example\r\naccess-control-allow-credentials: true\r\n"
-    b"Access-Control-Allow-Methods: PURGE\r\nContent-Length: 2\r\n\r\nok"
+    b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: https://evil.example\r\n"
+    b"access-control-allow-credentials: true\r\nAccess-Control-Allow-Methods: PURGE\r\nContent-Length: 2\r\n\r\nok"
 )
 SHOP = "https://shop.example"
 
@@ -34,9 +34,11 @@ def _told(reply: Reply) -> set[str]:
 async def test_a_preflight_is_answered_here() -> None:
     """204 with what may be asked; the backend never hears of it."""
     cors = Cors(allow_origins=(SHOP,), allow_methods=("GET", "PUT"), allow_headers=("X-A", "X-B"), max_age=60)
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy:
-            reply = await ask(proxy, _preflight(SHOP))
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy,
+    ):
+        reply = await ask(proxy, _preflight(SHOP))
     assert (reply.status, backend.heads) == (204, [])
     assert "content-length" not in reply.fields
     assert reply.fields["access-control-allow-origin"] == SHOP
@@ -49,21 +51,25 @@ async def test_a_preflight_is_answered_here() -> None:
 
 async def test_an_options_request_that_is_no_preflight_reaches_the_backend() -> None:
     """One without Origin or without the method asked for is like any other."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=Cors()))) as proxy:
-            for fields in (["Origin: https://a.example"], ["Access-Control-Request-Method: PUT"], []):
-                assert (await ask(proxy, get("/", *fields, method="OPTIONS"))).status == 200
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=Cors()))) as proxy,
+    ):
+        for fields in (["Origin: https://a.example"], ["Access-Control-Request-Method: PUT"], []):
+            assert (await ask(proxy, get("/", *fields, method="OPTIONS"))).status == 200
     assert len(backend.heads) == 3
 
 
 async def test_the_words_of_the_backend_are_replaced() -> None:
     """Two Access-Control-Allow-Origin are none to a browser, and the route's policy is what holds."""
     cors = Cors(allow_origins=(SHOP,), expose_headers=("X-Total",))
-    async with raw_backend(fixed(TALKATIVE)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy:
-            allowed = await ask(proxy, get("/", f"Origin: {SHOP}"))
-            refused = await ask(proxy, get("/", "Origin: https://evil.example"))
-            same = await ask(proxy, get("/"))
+    async with (
+        raw_backend(fixed(TALKATIVE)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy,
+    ):
+        allowed = await ask(proxy, get("/", f"Origin: {SHOP}"))
+        refused = await ask(proxy, get("/", "Origin: https://evil.example"))
+        same = await ask(proxy, get("/"))
     assert allowed.fields["access-control-allow-origin"] == SHOP
     assert allowed.fields["access-control-expose-headers"] == "X-Total"
     assert "access-control-allow-methods" not in allowed.fields
@@ -103,9 +109,11 @@ async def test_the_words_of_the_backend_are_replaced() -> None:
 )
 async def test_only_an_allowed_origin_is_echoed(origins: tuple[str, ...], origin: str, allowed: bool) -> None:
     """Byte for byte, with credentials; any other gets no CORS field at all, on preflights and on responses."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=Cors(allow_origins=origins)))) as proxy:
-            replies = await _both(proxy, origin)
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=Cors(allow_origins=origins)))) as proxy,
+    ):
+        replies = await _both(proxy, origin)
     assert [reply.status for reply in replies] == [204, 200]
     for reply in replies:
         if allowed:
@@ -119,9 +127,11 @@ async def test_only_an_allowed_origin_is_echoed(origins: tuple[str, ...], origin
 async def test_without_credentials_any_origin_is_a_star() -> None:
     """Then all get the same answer, and caches need not tell them apart."""
     cors = Cors(allow_credentials=False, allow_headers=("*",), allow_methods=("*",))
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy:
-            preflight, simple = await _both(proxy, "null")
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=cors))) as proxy,
+    ):
+        preflight, simple = await _both(proxy, "null")
     for reply in (preflight, simple):
         assert reply.fields["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in reply.fields
@@ -152,9 +162,11 @@ async def test_with_credentials_stars_are_answered_by_what_was_asked() -> None:
 async def test_vary_names_the_origin_once(given: bytes, told: str) -> None:
     """Beside what the backend said, and not where it said so already."""
     line = b"Vary: %b\r\n" % given if given else b""
-    async with raw_backend(fixed(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\nok" % line)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(cors=Cors()))) as proxy:
-            reply = await ask(proxy, get("/", f"Origin: {SHOP}"))
+    async with (
+        raw_backend(fixed(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\nok" % line)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=Cors()))) as proxy,
+    ):
+        reply = await ask(proxy, get("/", f"Origin: {SHOP}"))
     assert reply.fields["vary"] == told
 
 

@@ -23,10 +23,12 @@ async def test_the_backend_gets_the_request_as_the_rules_want_it() -> None:
         set={"X-Forwarded-Proto": "https", "X-Env": "prod", "x-request-id": "fixed"},
         add={"X-Env": "again", "Cookie": "only=this"},
     )
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(request_headers=rules))) as proxy:
-            text = request("POST", body=b"abc", fields=b"COOKIE: a=b\r\nx-env: client\r\nX-Other: kept\r\n")
-            assert (await ask(proxy, text)).status == 200
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(request_headers=rules))) as proxy,
+    ):
+        text = request("POST", body=b"abc", fields=b"COOKIE: a=b\r\nx-env: client\r\nX-Other: kept\r\n")
+        assert (await ask(proxy, text)).status == 200
     head = parse_request(backend.heads[0])
     assert head.fields["cookie"] == "only=this"
     assert "x-real-ip" not in head.fields
@@ -57,12 +59,14 @@ async def test_the_client_gets_the_response_as_the_rules_want_it() -> None:
         set={"Strict-Transport-Security": "max-age=1"},
         add={"X-Keep": "2"},
     )
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(response_headers=rules))) as proxy:
-            client = await proxy.connect()
-            client.send(get() * 2)
-            replies = [await read_reply(client), await read_reply(client)]
-            client.close()
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(response_headers=rules))) as proxy,
+    ):
+        client = await proxy.connect()
+        client.send(get() * 2)
+        replies = [await read_reply(client), await read_reply(client)]
+        client.close()
     assert replies[0] == replies[1]
     fields = replies[0].fields
     assert not {"x-powered-by", "server", "x-twice"} & fields.keys()
@@ -131,9 +135,11 @@ async def test_what_the_proxy_answers_itself_obeys_too() -> None:
 @pytest.mark.parametrize("side", ["request_headers", "response_headers"])
 async def test_rules_that_would_break_framing_are_503(rules: HeaderRules, side: str) -> None:
     """Neither side sees a byte of them."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(one_route([backend.port], policy=Policy(**{side: rules}))) as proxy:  # type: ignore[arg-type]
-            reply = await ask(proxy, get())
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(**{side: rules}))) as proxy,  # type: ignore[arg-type]
+    ):
+        reply = await ask(proxy, get())
     assert reply.status == 503
     assert "x-injected" not in reply.fields
     assert backend.heads == []

@@ -97,12 +97,14 @@ async def test_the_data_plane_alone_limits_too(tmp_path: Path) -> None:
 
 async def test_the_refusal_says_when_to_come_back() -> None:
     """429 with Retry-After in whole seconds; the body is dropped, the connection goes on, the backend hears nothing."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(_limited(backend.port, RateLimit(key="k", rate=0.5, burst=0))) as proxy:
-            client = await proxy.connect()
-            client.send(get() + b"POST / HTTP/1.1\r\nHost: foo.example.com\r\nContent-Length: 3\r\n\r\nabc" + get())
-            first, second, third = [await read_reply(client) for _ in range(3)]
-            client.close()
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(_limited(backend.port, RateLimit(key="k", rate=0.5, burst=0))) as proxy,
+    ):
+        client = await proxy.connect()
+        client.send(get() + b"POST / HTTP/1.1\r\nHost: foo.example.com\r\nContent-Length: 3\r\n\r\nabc" + get())
+        first, second, third = [await read_reply(client) for _ in range(3)]
+        client.close()
     assert [first.status, second.status, third.status] == [200, 429, 429]
     assert second.fields["retry-after"] == "2"
     assert second.body.startswith(b"429 Too Many Requests\n")
@@ -111,12 +113,14 @@ async def test_the_refusal_says_when_to_come_back() -> None:
 
 async def test_time_gives_the_allowance_back() -> None:
     """At 20 requests a second, the next one passes 50 ms later."""
-    async with raw_backend(fixed(OK)) as backend:
-        async with running_proxy(_limited(backend.port, RateLimit(key="k", rate=20.0, burst=0))) as proxy:
-            assert (await ask(proxy, get())).status == 200
-            assert (await ask(proxy, get())).status == 429
-            await asyncio.sleep(0.06)
-            assert (await ask(proxy, get())).status == 200
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(_limited(backend.port, RateLimit(key="k", rate=20.0, burst=0))) as proxy,
+    ):
+        assert (await ask(proxy, get())).status == 200
+        assert (await ask(proxy, get())).status == 429
+        await asyncio.sleep(0.06)
+        assert (await ask(proxy, get())).status == 200
 
 
 async def test_status_and_exempt_ranges_are_those_of_the_table() -> None:
@@ -154,7 +158,7 @@ async def test_a_client_cannot_count_as_another() -> None:
 
 
 async def test_routes_share_an_allowance_by_its_key() -> None:
-    """A change of the table takes nothing back that was spent under the same key, and another key is another allowance."""
+    """A change of the table takes nothing back that was spent under the same key; another key is another allowance."""
     async with raw_backend(fixed(OK)) as backend, running_proxy(_limited(backend.port)) as proxy:
         assert await _statuses(proxy.port, 6) == [200] * 5 + [429]
         proxy.publish(_limited(backend.port, RateLimit(key="test", rate=0.01, burst=5)))

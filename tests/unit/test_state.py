@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from time import perf_counter
 
 import msgspec
 import pytest
@@ -157,3 +158,22 @@ def test_nothing_is_touched_before_the_delta_is_live() -> None:
     assert len(live.state.clusters["c0"].endpoints) == 1
     settle()
     assert endpoint.retired
+
+
+def test_a_change_costs_the_same_in_a_large_table() -> None:
+    """One cluster of 10,000 is replaced, added and removed in less than a millisecond each (the best of many tries)."""
+    live = Live(_table(10_000))
+
+    def seconds(key: str, value: Cluster | None) -> float:
+        delta = Delta(generation=live.state.generation + 1, clusters={key: value})
+        begun = perf_counter()
+        live.apply(delta)
+        return perf_counter() - begun
+
+    values = [Cluster(endpoints=(Endpoint(address="10.9.9.9", port=port),)) for port in range(1, 21)]
+    replaced = min(seconds("c7", value) for value in values)
+    pairs = [(seconds("new", value), seconds("new", None)) for value in values]
+    added, removed = (min(times) for times in zip(*pairs, strict=True))
+    assert max(replaced, added, removed) < 0.001, (replaced, added, removed)
+    assert live.state.clusters["c7"].endpoints[0].name == "10.9.9.9:20"
+    assert "new" not in live.state.clusters
