@@ -31,21 +31,21 @@ from ingress.translate.host_index import HostIndex
 from ingress.translate.hosts import read_ingress
 from ingress.translate.known_backends import KnownBackends
 from ingress.translate.known_secrets import KnownSecrets
-from ingress.translate.lookup import Asked, Dependencies, Objects, Recorder
+from ingress.translate.lookup import Dependencies, Objects, Recorder
 from ingress.translate.part import ANY_HOST, Finding, IngressPart
 from ingress.translate.policies import policy_problems
 from ingress.translate.policies_applied import PoliciesApplied
 from ingress.translate.problems import ProblemList
 from ingress.translate.sorted_bag import SortedBag
-from ingress.translate.table_draft import TableDraft, count_needs
+from ingress.translate.table_draft import TableDraft
 from ingress.translate.translation import Translation
+from ingress.translate.wanted import WantedObjects, wanted_by, wanted_object
 from proxy.table import Certificate, Host
 
 __all__ = ["Memory"]
 
 _OPTIONS: Final[Key] = ("", "")
 """The user of what the options name."""
-_WANTED_KINDS: Final = (Secret, ConfigMap)
 
 
 class Memory:
@@ -67,9 +67,7 @@ class Memory:
         """Parts with a default backend and rules."""
         self._problems = ProblemList()
         self._served: SortedBag[ObjectRef] = SortedBag(lambda ref: ref)
-        self._wanted: dict[Wanted, int] = {}
-        """How many need it."""
-        self._wanted_shown: frozenset[Wanted] | None = None
+        self._wanted = WantedObjects()
         self._policies = PoliciesApplied()
         self._any_host: Host | None = None
         """What is asked for on :data:`ANY_HOST`, before the fallback."""
@@ -118,7 +116,7 @@ class Memory:
             table=table,
             problems=self._problems.shown(),
             served=self._served.shown(),
-            wanted=self._show_wanted(),
+            wanted=self._wanted.shown(),
             policies=self._policies.shown(),
             changed=changed if with_changes else None,
         )
@@ -129,7 +127,7 @@ class Memory:
 
     def is_read(self, kind: type[Secret | ConfigMap], key: Key) -> bool:
         """Whether something that is there names that object, so that it is known if it does not exist."""
-        return _wanted_object(kind.__name__, key) in self._wanted
+        return wanted_object(kind, key) in self._wanted
 
     # ---- one Ingress
 
@@ -138,7 +136,7 @@ class Memory:
         recorder = Recorder(self._objects)
         part, problems = self._read_part(key, recorder)
         before = self._parts.get(key)
-        self._want(_wanted(before, self._dependencies.asked_by(key)), _wanted(part, recorder.asked))
+        self._wanted.replace(wanted_by(before, self._dependencies.asked_by(key)), wanted_by(part, recorder.asked))
         self._dependencies.record(key, recorder.asked)
         self._problems.own("read", key, problems if part is None else (*problems, *part.problems))
         if part != before:
@@ -179,17 +177,6 @@ class Memory:
             if new is not None and new.defaults and new.has_rules is rules:
                 group[key] = new
                 self._defaults_stale = True
-
-    def _want(self, old: set[Wanted], new: set[Wanted]) -> None:
-        if old == new:
-            return
-        count_needs(self._wanted, old, new)
-        self._wanted_shown = None
-
-    def _show_wanted(self) -> frozenset[Wanted]:
-        if self._wanted_shown is None:
-            self._wanted_shown = frozenset(self._wanted)
-        return self._wanted_shown
 
     # ---- the steps after reading
 
@@ -270,16 +257,16 @@ class Memory:
 
     def _use_options(self) -> None:
         options = self._options
-        wanted: list[Wanted] = []
+        wanted: set[Wanted] = set()
         if options.default_backend is not None:
             self.backends.use(_OPTIONS, [], [default_backend_key(options.default_backend)])
             self._told_other.add(_OPTIONS)
         if options.default_ssl_certificate is not None:
             self.secrets.use(_OPTIONS, [], [options.default_ssl_certificate])
-            wanted.append(_wanted_object("Secret", options.default_ssl_certificate))
+            wanted.add(wanted_object(Secret, options.default_ssl_certificate))
         if options.configmap is not None:
-            wanted.append(_wanted_object("ConfigMap", options.configmap))
-        self._want(set(), set(wanted))
+            wanted.add(wanted_object(ConfigMap, options.configmap))
+        self._wanted.replace(set(), wanted)
 
     def _tell_default_backend(self) -> None:
         assert self._options.default_backend is not None, "the options use no other backend"
@@ -313,19 +300,3 @@ def _problems_of(ref: ObjectRef, findings: Iterable[Finding]) -> tuple[Problem, 
         Problem(object=ref, field="", reason=finding.reason, message=finding.message, severity=finding.severity)
         for finding in findings
     )
-
-
-def _wanted(part: IngressPart | None, asked: Iterable[Asked]) -> set[Wanted]:
-    """The Secrets and ConfigMaps that a part is made of."""
-    wanted = {
-        _wanted_object(kind.__name__, (namespace, name))
-        for kind, namespace, name in asked
-        if kind in _WANTED_KINDS and name is not None
-    }
-    if part is not None:
-        wanted.update(_wanted_object("Secret", claim.secret) for claim in part.tls)
-    return wanted
-
-
-def _wanted_object(kind: str, key: Key) -> Wanted:
-    return Wanted(kind=kind, namespace=key[0], name=key[1])
