@@ -30,7 +30,11 @@ Judge = Callable[[Ingress], Awaitable[Sequence[Problem] | None]]
 ELSEWHERE: Final = frozenset(
     {
         "BadCertificate",
+        "BadHeader",
+        "BadResponse",
+        "BodyTooLarge",
         "CertificateExpired",
+        "CertificateExpiresSoon",
         "CertificateNotYetValid",
         "ExternalNameRefused",
         "HostNotCovered",
@@ -126,6 +130,8 @@ async def _problems(data: dict[str, Any], judge: Judge, *, as_newest: bool) -> l
     judged = await judge(decoded.object if isinstance(decoded.object, Ingress) else _outline(data, decoded))
     if judged is None:
         return None
+    if any(problem.reason == "ClassNotFound" for problem in judged):
+        return list(judged)  # nobody's: whether the rest is right is not for us to say
     return [*decoded.problems, *(judged if decoded.object is not None else ())]
 
 

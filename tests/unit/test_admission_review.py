@@ -147,6 +147,12 @@ async def test_ingresses_of_other_classes_pass_untouched(host: str) -> None:
     assert await verdict(asked(other), Judge(problem("PathConflict"))) == Verdict()
 
 
+async def test_a_class_that_nobody_defines_only_warns() -> None:
+    """Its author hears of the slip; what else is wrong is for the class's controller to say."""
+    found = await verdict(asked(ingress("UPPER.example.com")), Judge(problem("ClassNotFound", severity="warning")))
+    assert (found.allowed, reasons(found.warnings)) == (True, ["ClassNotFound"])
+
+
 async def test_an_unusable_ingress_is_ours_or_not_by_its_class() -> None:
     """Where nothing of it can be read, its class still decides: ours is refused, another's is not."""
     broken = ingress()
@@ -244,6 +250,28 @@ async def test_a_new_ingress_without_a_timestamp_is_the_youngest() -> None:
     judge = Judge()
     await verdict(asked(ingress(creationTimestamp=None)), judge)
     assert judge.judged[0].metadata.creation_timestamp > "9"
+
+
+# ---- our own kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "expected"),
+    [
+        ("Response", {"status": 503, "body": "closed"}, []),
+        ("Response", {"status": 42}, ["spec.status"]),
+        ("TrafficPolicy", {"targetRefs": [{"kind": "Gateway", "name": "web"}]}, ["spec.targetRefs[0].kind"]),
+        ("IngressClassParameters", {"timeouts": {"read": "soon"}}, ["spec.timeouts.read"]),
+    ],
+)
+async def test_our_kinds_are_decoded_as_they_are_applied(kind: str, spec: dict[str, Any], expected: list[str]) -> None:
+    """What decoding finds refuses; nobody else is asked."""
+    value = {"apiVersion": "pyngress.io/v1alpha1", "kind": kind, "metadata": {"name": "web"}, "spec": spec}
+    judge = Judge()
+    named = {"group": "pyngress.io", "version": "v1alpha1", "kind": kind}
+    found = await verdict(asked(value, kind=named), judge)
+    assert [each.field for each in found.errors] == expected
+    assert judge.judged == []
 
 
 # ---- names

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,15 @@ import pytest
 import structlog
 from cryptography import x509
 
-from ingress.admin.webhook import WebhookServer
 from ingress.kube import KubeClient
 from ingress.options import Options
 from ingress.report import webhook_certificate
 from ingress.report.webhook_certificate import LABEL, MANAGED, WebhookCertificate
 from ingress.report.webhook_keys import LIFE, WebhookKeys, make_keys, server_context, service_names
+from ingress.resources import Ingress, Problem
 from tests.support.apiserver import ApiServer, Rule, User, api_server
-from tests.unit.test_admission_review import asked, ingress
+from tests.unit.test_admission_review import asked, ingress, problem
+from tests.unit.test_webhook_server import serving
 
 NOW = datetime.datetime(2030, 1, 31, 12, tzinfo=datetime.UTC)
 NAME, NAMESPACE = "pyngress", "ingress"
@@ -117,10 +117,8 @@ def configuration(bundle: str = "") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running(
-    tmp_path: Path, *, user: User = RIGHTS, services: dict[tuple[str, str], int] | None = None
-) -> AsyncIterator[World]:
-    async with api_server(users={"token": user}, webhook_services=services) as api:
+async def running(tmp_path: Path, *, user: User = RIGHTS) -> AsyncIterator[World]:
+    async with api_server(users={"token": user}) as api:
         api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         api.put(configuration())
         kubeconfig = api.kubeconfig(tmp_path / "config", token="token", namespace=NAMESPACE)
@@ -208,7 +206,6 @@ async def test_of_two_that_both_think_they_lead_one_wins(world: World) -> None:
     """They end with one certificate, which both serve and the API server trusts."""
     one, other = world.replica(), world.replica()
     await asyncio.gather(one.check(), other.check())
-    await asyncio.gather(one.check(), other.check())
     assert one.keys == other.keys
     assert world.bundles == [world.stored("ca.crt")] * 2
 
@@ -218,7 +215,6 @@ async def test_of_two_that_renew_at_once_one_wins(world: World) -> None:
     one, other = world.replica(), world.replica()
     await one.check()
     world.clock.now += LIFE * 0.7
-    await asyncio.gather(one.check(), other.check())
     await asyncio.gather(one.check(), other.check())
     assert one.keys == other.keys
     assert world.bundles == [world.stored("ca.crt")] * 2
@@ -386,38 +382,43 @@ async def test_it_looks_again_by_itself_and_when_woken(world: World, monkeypatch
         running_one.cancel()
 
 
+async def shown(port: int) -> str:
+    """The certificate that a new connection gets."""
+    return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=5)
+
+
 async def test_renewal_under_requests_is_not_noticed(world: World) -> None:
     """Reviews go on over open and new connections through five renewals; each new handshake shows the newest one."""
-
-    async def judge(_: object) -> tuple[()]:
-        return ()
-
     world.clock.now = datetime.datetime.now(datetime.UTC)  # the client judges the dates
     leader = world.replica()
     await leader.check()
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    url = f"https://127.0.0.1:{listening.getsockname()[1]}/validate"
-    server = WebhookServer(judge, leader.context, [listening])
-    await server.start()
     served, stop = 0, False
 
-    async def ask(session: aiohttp.ClientSession, *, fresh: bool) -> None:
+    async def ask(session: aiohttp.ClientSession, port: int, *, fresh: bool) -> None:
         nonlocal served
         kept = ssl.create_default_context(cadata=world.bundles[0])
         while not stop:
             tls = ssl.create_default_context(cadata=world.bundles[0]) if fresh else kept
             headers = {"Connection": "close"} if fresh else {}
             async with session.post(
-                url, data=asked(ingress()), ssl=tls, server_hostname=NAMES[1], headers=headers
+                f"https://127.0.0.1:{port}/validate",
+                data=asked(ingress()),
+                ssl=tls,
+                server_hostname=NAMES[1],
+                headers=headers,
             ) as response:
                 assert response.status == 200
             served += 1
 
     chains = set()
-    async with aiohttp.ClientSession() as keeping, aiohttp.ClientSession() as closing, asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask(keeping, fresh=False))
-        tasks.create_task(ask(closing, fresh=True))
+    async with (
+        serving(context=leader.context) as server,
+        aiohttp.ClientSession() as keeping,
+        aiohttp.ClientSession() as closing,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(ask(keeping, server.port, fresh=False))
+        tasks.create_task(ask(closing, server.port, fresh=True))
         for _ in range(5):
             await asyncio.sleep(0.05)
             # The test has no months: the generation is due because its names do not fit any more.
@@ -425,10 +426,8 @@ async def test_renewal_under_requests_is_not_noticed(world: World) -> None:
             await leader.check()
             assert leader.keys is not None
             chains.add(leader.keys.chain)
-            shown = await asyncio.to_thread(ssl.get_server_certificate, listening.getsockname())
-            assert shown == leader.keys.chain
+            assert await shown(server.port) == leader.keys.chain
         stop = True
-    await server.close()
     assert len(chains) == 5
     assert served > 10
 
@@ -436,21 +435,12 @@ async def test_renewal_under_requests_is_not_noticed(world: World) -> None:
 async def test_without_a_certificate_handshakes_fail_and_nothing_else(world: World) -> None:
     """Until there is one, the API server's failure policy decides."""
     replica = world.replica(leads=False)
-
-    async def judge(_: object) -> tuple[()]:
-        return ()
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    server = WebhookServer(judge, replica.context, [listening])
-    await server.start()
-    address = listening.getsockname()
-    with pytest.raises(OSError):
-        await asyncio.to_thread(ssl.get_server_certificate, address)
-    await world.replica().check()
-    await replica.check()
-    assert await asyncio.to_thread(ssl.get_server_certificate, address) == world.stored()
-    await server.close()
+    async with serving(context=replica.context) as server:
+        with pytest.raises(ssl.SSLError):
+            await shown(server.port)
+        await world.replica().check()
+        await replica.check()
+        assert await shown(server.port) == world.stored()
 
 
 def test_a_context_needs_a_whole_pair() -> None:
@@ -465,27 +455,21 @@ def test_a_context_needs_a_whole_pair() -> None:
 
 async def test_the_api_server_asks_and_obeys(tmp_path: Path) -> None:
     """From a write at the API server over its webhook call to the refusal and the warnings that the writer sees."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    services = {(NAMESPACE, NAME): listening.getsockname()[1]}
+
+    async def judge(each: Ingress) -> Sequence[Problem] | None:
+        bad = each.spec.rules[0].host == "taken.example.com"
+        return (problem("PathConflict", message="is taken"),) if bad else (problem("NoEndpoints"),)
+
     admin = User(name="admin", groups=("system:masters",))
-    async with running(tmp_path, user=admin, services=services) as world:
+    async with running(tmp_path, user=admin) as world:
         world.clock.now = datetime.datetime.now(datetime.UTC)
         world.api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
         leader = world.replica()
         await leader.check()
-
-        async def judge(each: Any) -> Any:
-            from tests.unit.test_admission_review import problem
-
-            bad = each.spec.rules[0].host == "taken.example.com"
-            return (problem("PathConflict", message="is taken"),) if bad else (problem("NoEndpoints"),)
-
-        server = WebhookServer(judge, leader.context, [listening])
-        await server.start()
         url = f"{world.api.url}/apis/networking.k8s.io/v1/namespaces/shop/ingresses"
         headers = {"Authorization": "Bearer token"}
-        async with aiohttp.ClientSession(headers=headers) as session:
+        async with serving(judge, leader.context) as server, aiohttp.ClientSession(headers=headers) as session:
+            world.api.state.webhook_services = {(NAMESPACE, NAME): server.port}
             async with session.post(url, json=ingress("taken.example.com")) as response:
                 assert response.status == 422
                 told = (await response.json())["message"]
@@ -498,4 +482,3 @@ async def test_the_api_server_asks_and_obeys(tmp_path: Path) -> None:
                 assert "NoEndpoints: is bad" in response.headers["Warning"]
             async with session.delete(f"{url}/web") as response:
                 assert response.status == 200
-        await server.close()

@@ -68,11 +68,11 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(judge: Judge = finds_nothing) -> AsyncIterator[Client]:
+async def serving(judge: Judge = finds_nothing, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     port = listening.getsockname()[1]
-    server = WebhookServer(judge, server_context(KEYS), [listening])
+    server = WebhookServer(judge, context or server_context(KEYS), [listening])
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:
