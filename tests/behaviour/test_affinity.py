@@ -5,11 +5,26 @@ from __future__ import annotations
 import re
 import ssl
 
+import msgspec
 import pytest
 import trustme
 
-from proxy.table import Affinity, Balance, Certificate, HashPart, Policy, RateLimit, Settings
-from tests.support.backend import fixed, raw_backend
+from proxy.table import (
+    Affinity,
+    Balance,
+    Certificate,
+    Cluster,
+    Endpoint,
+    Forward,
+    HashPart,
+    HeaderRules,
+    Host,
+    Policy,
+    RateLimit,
+    Route,
+    Settings,
+)
+from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.clients import Reply, ask, get, read_reply
 from tests.support.failing import cluster_of, quiet, refusing_port, resets
 from tests.support.proxy import HOST, RunningProxy, one_route, running_proxy
@@ -236,3 +251,48 @@ async def test_the_cookies_of_the_backend_stay() -> None:
         head, _ = await client.read_response()
         client.close()
     assert re.findall(rb"\r\nSet-Cookie: (\w+)=", head) == [b"own", b"route"]
+
+
+async def test_what_one_request_was_to_be_told_no_other_is() -> None:
+    """The next request of the connection goes to a cluster without affinity: it gets no cookie of the first one's."""
+    async with raw_backend(fixed(_named("a"))) as a, raw_backend(fixed(_named("b"))) as b:
+        sticky = one_route([a.port], affinity=STICKY)
+        plain = Cluster(endpoints=(Endpoint(address="127.0.0.1", port=b.port),))
+        table = msgspec.structs.replace(
+            sticky,
+            hosts={**sticky.hosts, "plain.example": Host(routes=(Route(action=Forward(cluster="plain")),))},
+            clusters={**sticky.clusters, "plain": plain},
+        )
+        async with running_proxy(table) as proxy:
+            client = await proxy.connect()
+            client.send(get() + get(host="plain.example"))
+            replies = [await read_reply(client), await read_reply(client)]
+            client.close()
+    assert ["set-cookie" in reply.fields for reply in replies] == [True, False]
+
+
+async def test_a_websocket_is_told_where_to_return() -> None:
+    """The 101 carries the cookie and the fields of the route's rules, and the tunnel behind it is whole."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        await conversation.read_head()
+        conversation.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: x\r\n\r\nhello"
+        )
+        conversation.send(await conversation.reader.readexactly(3))
+
+    policy = Policy(response_headers=HeaderRules(set={"X-Rule": "1"}))
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], affinity=STICKY, policy=policy)) as proxy,
+    ):
+        client = await proxy.connect()
+        client.send(get("/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k") + b"abc")
+        head = await client.read_head()
+        rest = await client.reader.readexactly(8)
+        client.close()
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nSet-Cookie: route=" in head
+    assert b"\r\nX-Rule: 1\r\n" in head
+    assert rest == b"helloabc"

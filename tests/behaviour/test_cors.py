@@ -195,3 +195,13 @@ async def test_rules_that_would_break_framing_are_503() -> None:
     for cors in (Cors(allow_headers=("X\r\nY: z",)), Cors(allow_methods=("GET\n",)), Cors(expose_headers=("a\x00",))):
         async with running_proxy(one_route([], policy=Policy(cors=cors))) as proxy:
             assert (await ask(proxy, _preflight(SHOP))).status == 503
+
+
+async def test_two_origins_are_none() -> None:
+    """Nobody can say which of them asks."""
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        running_proxy(one_route([backend.port], policy=Policy(cors=Cors(allow_origins=(SHOP,))))) as proxy,
+    ):
+        reply = await ask(proxy, get("/", f"Origin: {SHOP}", "Origin: https://evil.example"))
+    assert _told(reply) == set()

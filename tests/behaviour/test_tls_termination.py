@@ -254,3 +254,19 @@ async def test_curl_verifies_the_certificate_by_name() -> None:
                     f"https://{HOST}:{proxy.tls_port}/",
                 )
                 assert (code, out) == (0, b"ok"), said
+
+
+async def test_the_floor_of_versions_is_a_setting() -> None:
+    """Raised to 1.3, it ends no connection that is open, refuses a new one of 1.2, and takes one of 1.3."""
+    async with raw_backend(fixed(OK)) as backend, running_proxy(secured([backend.port])) as proxy:
+        old = await proxy.connect(tls_context=trusting(ssl.TLSVersion.TLSv1_2), server_hostname=HOST)
+        old.send(get())
+        assert (await read_reply(old)).status == 200
+        proxy.publish(secured([backend.port], settings=Settings(access_log="off", tls_min_version="1.3")))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await proxy.connect(tls_context=trusting(ssl.TLSVersion.TLSv1_2), server_hostname=HOST)
+        new = await proxy.connect(tls_context=trusting(ssl.TLSVersion.TLSv1_3), server_hostname=HOST)
+        for client in (old, new):
+            client.send(get())
+            assert (await read_reply(client)).status == 200
+            client.close()
