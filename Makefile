@@ -51,6 +51,7 @@ docs: $(RUN_STAMP) ## rewrite the reference pages from the tables in code
 	$(BIN)/python -m ingress.cli.reference > docs/options.md
 	$(BIN)/python -m ingress.admin.reference > docs/metrics.md
 	$(BIN)/python -m ingress.annotations > docs/annotations.md
+	$(BIN)/python -m ingress.cli.crd_reference > docs/crds.md
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -67,7 +67,7 @@ NAMESPACE: Final = Text(wants="must be the name of a namespace", pattern=f"^{_LA
 
 _NOT_FRAMING: Final = Rule(
     cel=f"!self.matches('{FRAMING_FIELD}')",
-    message="is a field of framing or routing, which no rule may touch",
+    message="must not be a field of framing or routing",
     holds=lambda name: not is_framing_field(name),
 )
 _HEADER_NAME: Final = Text(
