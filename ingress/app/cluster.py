@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Final
 
-import structlog
-
 from ingress.admin import WebhookCounts, WebhookServer
 from ingress.admin.review import Judge
 from ingress.app.sockets import open_on_every_address
@@ -24,8 +22,6 @@ __all__ = ["ClusterSide"]
 
 FAREWELL_LIMIT: Final = 28.0
 """Seconds for giving the lead back and, where the controller is uninstalled, taking addresses away."""
-
-log = structlog.get_logger("pyngress")
 
 
 class ClusterSide:
@@ -48,7 +44,6 @@ class ClusterSide:
         """Find the cluster; nothing is asked yet. Raises ``KubeConfigError``."""
         client = await KubeClient.connect(options)
         try:
-            log.info("cluster", server=client.server, namespace=client.own_namespace())
             side = cls(client, options)
             try:
                 yield side
