@@ -20,7 +20,7 @@ from ingress.resources import Change, Ingress, IngressHttp, IngressPath
 from ingress.translate import Translator
 from proxy.table.feed import Stats
 
-__all__ = ["Group", "Result", "measure"]
+__all__ = ["Group", "Result", "cpu_seconds", "measure", "resident_bytes"]
 
 INGRESS_SHARE = 0.05
 """Changes that are of an Ingress: clusters change their pods far more often than their routes."""
@@ -107,17 +107,17 @@ async def measure(*, ingresses: int, endpoints: int, workers: int, rate: float, 
             gc.collect()
             gc.freeze()
             pids = [worker.pid for worker in supervisor.workers if worker.pid is not None]
-            before = [_cpu(pid) for pid in (os.getpid(), pids[0])]
+            before = [cpu_seconds(pid) for pid in (os.getpid(), pids[0])]
             begin = time.perf_counter()
             groups = await _change(control, ingresses, endpoints, rate=rate, seconds=seconds)
             await live.everywhere()
             took = time.perf_counter() - begin
-            used = [_cpu(pid) - was for pid, was in zip((os.getpid(), pids[0]), before, strict=True)]
+            used = [cpu_seconds(pid) - was for pid, was in zip((os.getpid(), pids[0]), before, strict=True)]
             return Result(
                 translated=translated,
                 started=began[0],
-                control_bytes=_resident(os.getpid()),
-                worker_bytes=max(_resident(pid) for pid in pids),
+                control_bytes=resident_bytes(os.getpid()),
+                worker_bytes=max(resident_bytes(pid) for pid in pids),
                 groups=groups,
                 control_cpu=used[0] / took,
                 worker_cpu=used[1] / took,
@@ -179,14 +179,15 @@ def _with_path(ingress: Ingress, version: int) -> Ingress:
     return msgspec.structs.replace(ingress, spec=msgspec.structs.replace(ingress.spec, rules=(rule,)))
 
 
-def _resident(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise ValueError(f"process {pid} has no memory")
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Seconds of user and system time so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
