@@ -13,6 +13,7 @@ import pytest
 from ingress.cli import main
 from ingress.cli.flags import options_from
 from ingress.options import Options
+from ingress.report.webhook_certificate import LABEL, MANAGED
 from ingress.watch.reading import decode_text
 from tests.helm.rendering import NAMESPACE, Refused, objects, pod_specs, render, render_values, value_sets
 from tests.support.tools import tool
@@ -194,7 +195,7 @@ def test_pods_are_not_killed_before_they_are_drained(delay: float, drain: float)
     grace = template["spec"]["terminationGracePeriodSeconds"]
     assert (options.shutdown_delay, options.drain_timeout) == (delay, drain)
     assert isinstance(grace, int)
-    assert delay + drain + KILL_MARGIN <= grace <= delay + drain + 12
+    assert delay + drain + KILL_MARGIN <= grace <= max(delay + drain + 12, 40)
 
 
 def test_a_grace_period_of_ones_own_is_kept_if_it_is_enough() -> None:
@@ -259,6 +260,15 @@ def test_replicas_are_left_to_the_autoscaler() -> None:
     (scaled,) = objects(render_values({"controller": {"autoscaling": {"enabled": True}}}), "Deployment")
     assert plain["spec"]["replicas"] == 1
     assert "replicas" not in scaled["spec"]
+
+
+def test_the_webhooks_secret_is_the_controllers_to_fill() -> None:
+    """It is under the name and with the label by which the controller takes it for its own, and empty."""
+    text = render_values({})
+    (secret,) = objects(text, "Secret")
+    assert secret["metadata"]["name"] == f"{_parse(_args(text)).webhook_name}-webhook"
+    assert secret["metadata"]["labels"][LABEL] == MANAGED
+    assert "data" not in secret
 
 
 def test_two_releases_share_no_name() -> None:

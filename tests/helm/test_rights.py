@@ -54,38 +54,46 @@ def _all(place: str, table: dict[str, tuple[str, ...]]) -> set[Right]:
     return {(place, resource, (), verbs) for resource, verbs in table.items()}
 
 
-def _own(name: str) -> set[Right]:
+def _election(name: str) -> set[Right]:
     return {
         ("ingress", LEASES, (f"{name}-leader",), ("get", "update")),
         ("ingress", LEASES, (), ("create",)),
     }
 
 
+def _status(name: str, kind: str = "deployments") -> set[Right]:
+    """To tell the end of a pod from the end of the controller."""
+    return {("ingress", "pods", (), ("get", "list")), ("ingress", f"{kind}.apps", (name,), ("get",))}
+
+
 OWN_WEBHOOK: set[Right] = {
     ("*", WEBHOOK, ("pyngress-admission",), ("get", "patch")),
     ("ingress", "secrets", ("pyngress-admission-webhook",), ("get", "update")),
-    ("ingress", "secrets", (), ("create",)),
 }
 SECRETS: set[Right] = {("*", "secrets", (), ("get", "watch"))}
-NODES: set[Right] = {("*", "nodes", (), ("get",)), ("ingress", "pods", (), ("get", "list"))}
+NODES: set[Right] = {("*", "nodes", (), ("get",))}
 
 
 def test_rights_as_the_chart_comes() -> None:
-    """Secrets cannot be listed, nodes and pods not seen, and nothing but statuses, Events and own objects written."""
-    expected = _all("*", SERVED) | _all("*", OF_THE_CLUSTER) | _own("pyngress") | OWN_WEBHOOK | SECRETS
+    """Secrets cannot be listed or made, nodes not seen, and nothing but statuses, Events and own objects written."""
+    expected = _all("*", SERVED) | _all("*", OF_THE_CLUSTER) | _election("pyngress") | _status("pyngress")
+    expected |= OWN_WEBHOOK | SECRETS
     assert rights(render(VALUES / "default.yaml")) == expected
 
 
 def test_rights_with_the_addresses_of_nodes() -> None:
-    """Where no Service is published, nodes and the controller's own pods are read."""
-    expected = _all("*", SERVED) | _all("*", OF_THE_CLUSTER) | _own("pyngress") | OWN_WEBHOOK | SECRETS | NODES
+    """Where no Service is published, nodes are read."""
+    expected = _all("*", SERVED) | _all("*", OF_THE_CLUSTER) | _election("pyngress") | _status("pyngress", "daemonsets")
+    expected |= OWN_WEBHOOK | SECRETS | NODES
     assert rights(render(VALUES / "host-network.yaml")) == expected
 
 
 def test_rights_in_named_namespaces_alone() -> None:
     """No right reaches beyond the served namespaces, but for the default certificate's and the published Service's."""
     named = {"services": READ, "endpointslices.discovery.k8s.io": READ}
-    expected = _all("shop", SERVED) | _all("blog", SERVED) | _own("edge") | _all("ingress", named)
+    expected = (
+        _all("shop", SERVED) | _all("blog", SERVED) | _all("ingress", named) | _election("edge") | _status("edge")
+    )
     expected |= {(place, "secrets", (), ("get",)) for place in ("shop", "blog", "certificates")}
     assert rights(render(VALUES / "namespaced.yaml")) == expected
 
@@ -99,11 +107,12 @@ def test_rights_in_named_namespaces_alone() -> None:
             set(),
         ),
         ({"controller": {"admissionWebhooks": {"enabled": False}}}, set(), OWN_WEBHOOK),
-        ({"controller": {"leaderElection": False}}, set(), _own("pyngress")),
+        ({"controller": {"leaderElection": False}}, set(), _election("pyngress")),
         (
             {"controller": {"updateStatus": False}},
             set(),
-            {("*", name, (), verbs) for name, verbs in SERVED.items() if name.endswith("/status")},
+            {("*", name, (), verbs) for name, verbs in SERVED.items() if name.endswith("/status")}
+            | _status("pyngress"),
         ),
         ({"controller": {"service": {"enabled": False}}}, NODES, set()),
         ({"rbac": {"secrets": {"namespaces": ["tls"]}}}, {("tls", "secrets", (), ("get", "watch"))}, SECRETS),

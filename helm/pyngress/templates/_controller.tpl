@@ -49,12 +49,15 @@
 {{- end -}}
 {{- end -}}
 
-{{/* SIGTERM → delay → drain → the processes report and end (5 seconds at most) → nothing is left to kill. */}}
+{{/*
+SIGTERM → delay → drain → the processes report and end (5 seconds at most) → nothing is left to kill.
+At least 40 seconds: taking addresses out of the status of Ingresses may take 28.
+*/}}
 {{- define "pyngress.terminationGracePeriodSeconds" -}}
 {{- $needed := add (ceil .Values.controller.shutdownDelay | int64) (ceil .Values.controller.drainTimeout | int64) -}}
 {{- $given := .Values.controller.terminationGracePeriodSeconds -}}
 {{- if kindIs "invalid" $given -}}
-{{- add $needed 10 -}}
+{{- max (add $needed 10) 40 -}}
 {{- else if lt ($given | int64) (add $needed 5) -}}
 {{- fail (printf "controller.terminationGracePeriodSeconds is %d, but shutdownDelay and drainTimeout need at least %d: pods would be killed with requests under way" ($given | int64) (add $needed 5)) -}}
 {{- else -}}

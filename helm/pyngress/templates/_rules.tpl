@@ -67,7 +67,7 @@ Rules of roles. Each list is the least that its part of the controller needs:
 {{- end }}
 {{- end -}}
 
-{{/* In the controller's own namespace. "create" cannot be bound to a name. */}}
+{{/* In the controller's own namespace. "create" cannot be bound to a name; the Secret is made by the chart. */}}
 {{- define "pyngress.rules.own" -}}
 {{- if .Values.controller.leaderElection }}
 - apiGroups: [coordination.k8s.io]
@@ -83,14 +83,16 @@ Rules of roles. Each list is the least that its part of the controller needs:
   resources: [secrets]
   resourceNames: [{{ include "pyngress.webhookName" . }}-webhook]
   verbs: [get, update]
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [create]
 {{- end }}
-{{- if include "pyngress.publishesNodes" . }}
+{{- if .Values.controller.updateStatus }}
+{{- /* Whether this pod ends alone or the controller is taken away; and on which nodes its pods are. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
+- apiGroups: [apps]
+  resources: [{{ ternary "daemonsets" "deployments" (eq .Values.controller.kind "DaemonSet") }}]
+  resourceNames: [{{ include "pyngress.fullname" . }}]
+  verbs: [get]
 {{- end }}
 {{- end -}}
 
