@@ -11,7 +11,8 @@ import trustme
 from tests.support.cluster import CLASS, CONTROLLER_NAMESPACE, LIMITED, Cluster, until
 from tests.support.controller import controller
 from tests.support.pods import Pod
-from tests.support.rights import chart_namespaces, chart_rights
+from tests.support.real_apiserver import free_port
+from tests.support.rights import chart_arguments, chart_namespaces, chart_objects, chart_rights
 from tests.support.site import ingress_of, publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,21 +33,28 @@ async def test_the_rights_of_the_chart_are_enough(cluster: Cluster, pod: Pod) ->
     await cluster.apply(*chart_rights("default"), tls_secret("tls", "a.example.com"), tls_secret("private", "b"))
     await publish(cluster, "web", "a.example.com", [pod], tls=[{"hosts": ["a.example.com"], "secretName": "tls"}])
     await cluster.apply(ingress_of("broken", "b.example.com"))
-    flags = ("--publish-status-address", "192.0.2.9")
+    await cluster.apply(*chart_objects("default", "Service", "Secret", "ValidatingWebhookConfiguration"))
+    address = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}}
+    await cluster.patch("Service", "pyngress", address, CONTROLLER_NAMESPACE, subresource="status")
+    told = ("--publish-service", "--election-id", "--webhook-name", "--ingress-class", "--controller-name")
+    flags = (*chart_arguments("default", *told), "--webhook-port", str(free_port()))
     async with controller(cluster, *flags, kubeconfig=cluster.limited_kubeconfig) as pyngress:
         assert (await pyngress.get_tls("a.example.com")).body == "pod"
 
         async def is_written() -> bool:
-            return bool(await cluster.addresses("web") and await cluster.events("broken"))
+            (hooks,) = await cluster.objects("ValidatingWebhookConfiguration")
+            authority = hooks["webhooks"][0]["clientConfig"].get("caBundle")
+            return bool(authority and await cluster.addresses("web") and await cluster.events("broken"))
 
-        await until(is_written, 10.0, what="status of one and an event of the other")
+        await until(is_written, 10.0, what="status of one, an event of the other, the authority of the webhook")
         await until(lambda: _has_leases(cluster), what="a Lease")
         assert await pyngress.terminate() == 0
     asked = cluster.emulated.requests(user=LIMITED)
     assert [(each.verb, each.plural, each.namespace, each.name) for each in asked if each.code == 403] == []
-    assert {each.name for each in asked if each.plural == "secrets"} == {"tls"}
+    assert {each.name for each in asked if each.plural == "secrets"} == {"tls", "pyngress-admission-webhook"}
     written = {each.plural for each in cluster.emulated.requests(user=LIMITED, writes=True)}
-    assert written == {"ingresses/status", "events", "leases"}
+    webhook = {"secrets", "validatingwebhookconfigurations"}
+    assert written == {"ingresses/status", "events", "leases"} | webhook
 
 
 async def _has_leases(cluster: Cluster) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.apiserver import fill, service
-from tests.support.cluster import CLASS, Cluster, Json, until
+from tests.support.cluster import CLASS, CONTROLLER_NAMESPACE, Cluster, Json, until
 from tests.support.controller import Controller, controller
 from tests.support.pods import Pod
 from tests.support.site import ingress_of, publish
@@ -109,21 +109,47 @@ async def test_three_hundred_ingresses_get_their_status_soon(cluster: Cluster, p
     await until(all_show, 6.0, what="all have a status")
 
 
-async def test_given_addresses_are_shown_until_the_last_controller_leaves(cluster: Cluster, pod: Pod) -> None:
-    """``--publish-status-address`` needs no Service; a clean end removes what it wrote."""
+def controller_pod(name: str) -> Json:
+    """The Pod in which a controller runs. It stays while it is being deleted, as pods do until their process ended."""
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-6d8f", "uid": "r", "controller": True}
+    metadata: Json = {"name": name, "namespace": CONTROLLER_NAMESPACE, "finalizers": ["tests.example.com/held"]}
+    metadata |= {"labels": {"app": name, "pod-template-hash": "6d8f"}, "ownerReferences": [owner]}
+    spec = {"containers": [{"name": "controller", "image": "pyngress"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def workload(name: str) -> Json:
+    """The Deployment of that Pod."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "controller", "image": "pyngress"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    metadata = {"name": name, "namespace": CONTROLLER_NAMESPACE}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize("uninstalled", [False, True])
+async def test_given_addresses_are_shown_until_the_controller_is_taken_away(
+    cluster: Cluster, pod: Pod, uninstalled: bool
+) -> None:
+    """``--publish-status-address`` needs no Service; the end of a pod leaves what it wrote, an uninstall removes it."""
     own = CLASS | {"metadata": {"name": "own"}, "spec": {"controller": "example.com/own"}}
     await cluster.apply(own)
     flags = ("--controller-name", "example.com/own", "--ingress-class", "own", "--election-id", "own")
     addresses = ("--publish-status-address", "192.0.2.5", "--publish-status-address", "edge.example.net")
     await publish(cluster, "given", "given.example.com", [pod], ingress_class="own")
+    await cluster.apply(controller_pod("own"), workload("own"))
     async with controller(cluster, *flags, *addresses, name="own") as running:
 
         async def is_shown() -> bool:
             return sorted(await cluster.addresses("given")) == ["192.0.2.5", "edge.example.net"]
 
         await until(is_shown, what="both are shown")
+        if uninstalled:
+            await cluster.delete("Deployment", "own", CONTROLLER_NAMESPACE)
+        await cluster.delete("Pod", "own", CONTROLLER_NAMESPACE)
         assert await running.terminate() == 0
-    assert await cluster.addresses("given") == []
+    assert bool(await cluster.addresses("given")) is not uninstalled
+    await cluster.patch("Pod", "own", {"metadata": {"finalizers": None}}, CONTROLLER_NAMESPACE)
 
 
 async def test_without_update_status_nothing_is_written(cluster: Cluster, pod: Pod) -> None:

@@ -17,7 +17,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-__all__ = ["RealApiServer", "assets"]
+__all__ = ["RealApiServer", "assets", "free_port"]
 
 PATIENCE = 60.0
 """Seconds until both serve."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["chart_arguments", "chart_namespaces", "chart_rights"]
+__all__ = ["chart_arguments", "chart_namespaces", "chart_objects", "chart_rights"]
 
 RENDERED = Path(__file__).parents[1] / "helm" / "rendered"
 RBAC = "rbac.authorization.k8s.io/v1"
@@ -25,6 +25,11 @@ def chart_rights(values: str, *, account: str = "pyngress") -> list[Json]:
         for subject in each.get("subjects", ()):
             subject["name"] = account
     return found
+
+
+def chart_objects(values: str, *kinds: str) -> list[Json]:
+    """Objects of these kinds."""
+    return [each for each in _documents(values) if each["kind"] in kinds]
 
 
 def chart_namespaces(values: str) -> list[str]:
