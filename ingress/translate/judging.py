@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 
 import msgspec
 
@@ -18,6 +17,7 @@ from ingress.translate.lookup import Objects, Recorder
 from ingress.translate.memory import Memory, backend_problems, in_age_order
 from ingress.translate.part import IngressPart
 from ingress.translate.problems import in_order
+from ingress.translate.wanted import config_maps_in, without_missing_config_maps
 
 __all__ = ["Judge"]
 
@@ -61,13 +61,13 @@ class Judge:
         created = _YOUNGEST if current is None else current.metadata.creation_timestamp
         return msgspec.structs.replace(ingress, metadata=msgspec.structs.replace(metadata, creation_timestamp=created))
 
-    def _certain(self, problems: Iterable[Problem], recorder: Recorder) -> list[Problem]:
+    def _certain(self, problems: tuple[Problem, ...], recorder: Recorder) -> tuple[Problem, ...]:
         """Without those that only tell that a ConfigMap is missing which is not read yet."""
-        doubtful = any(
-            kind is ConfigMap and name is not None and not self._memory.is_read(ConfigMap, (namespace, name))
-            for kind, namespace, name in recorder.asked
-        )
-        return [problem for problem in problems if not (doubtful and problem.reason == "ConfigMapNotFound")]
+        memory = self._memory
+        for key in config_maps_in(recorder.asked):
+            if not memory.is_wanted(ConfigMap, key) or memory.is_unread(ConfigMap, key):
+                return without_missing_config_maps(problems)
+        return problems
 
     def _readings(self, part: IngressPart) -> dict[Key, SecretReading]:
         """Those of its Secrets that are read, or at least known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ingress.resources import Key, Secret
 from ingress.translate.certificates import SecretReading, read_secret
@@ -24,6 +24,8 @@ class KnownSecrets:
         self._due: list[tuple[datetime.datetime, Key]] = []
         """A heap. What is no longer true of its Secret is passed over."""
         self._judged_at: datetime.datetime | None = None
+        self.is_unread: Callable[[Key], bool] = lambda _: False
+        """Whether nothing is known yet of a Secret that has not been seen."""
 
     def take(self, key: Key) -> None:
         """That Secret has changed."""
@@ -68,7 +70,10 @@ class KnownSecrets:
 
     def read(self, key: Key, now: datetime.datetime | None) -> SecretReading:
         """From the Secret as it is now."""
-        return read_secret(key, self._objects.get(Secret, key), now=now)
+        secret = self._objects.get(Secret, key)
+        if secret is None and self.is_unread(key):
+            return SecretReading()
+        return read_secret(key, secret, now=now)
 
     def read_if_there(self, key: Key, now: datetime.datetime | None) -> SecretReading | None:
         """``None``: there is none, or it has not been asked for."""

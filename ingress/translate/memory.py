@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from ingress.options import Options
 from ingress.resources import (
@@ -39,7 +42,13 @@ from ingress.translate.problems import ProblemList
 from ingress.translate.sorted_bag import SortedBag
 from ingress.translate.table_draft import TableDraft
 from ingress.translate.translation import Translation
-from ingress.translate.wanted import WantedObjects, wanted_by, wanted_object
+from ingress.translate.wanted import (
+    WantedObjects,
+    config_maps_in,
+    wanted_by,
+    wanted_object,
+    without_missing_config_maps,
+)
 from proxy.table import Certificate, Host
 
 __all__ = ["Memory"]
@@ -80,6 +89,8 @@ class Memory:
         """Ingresses whose backends have other findings than before."""
         self._claim_again: set[Key] = set()
         """Ingresses whose Secrets give something else than before."""
+        self._known_of: frozenset[Wanted] | None = None
+        self.secrets.is_unread = partial(self.is_unread, Secret)
         self._use_options()
 
     def take(self, made: Iterable[tuple[Change, KubernetesObject | None]]) -> None:
@@ -125,8 +136,23 @@ class Memory:
         """All Problems of our IngressClasses and their parameters."""
         self._problems.own("classes", _OPTIONS, problems)
 
-    def is_read(self, kind: type[Secret | ConfigMap], key: Key) -> bool:
-        """Whether something that is there names that object, so that it is known if it does not exist."""
+    def know_of(self, read: frozenset[Wanted] | None) -> None:
+        """The wanted objects of which it is known whether they exist; ``None``: all."""
+        before, self._known_of = self._known_of, read
+        if read is before:
+            return
+        for wanted in self._wanted.shown() if read is None or before is None else read ^ before:
+            kind = Secret if wanted.kind == Secret.__name__ else ConfigMap
+            if kind is Secret:
+                self.secrets.take(wanted.key)
+            self._stale.update(self._dependencies.on(kind, wanted.key))
+
+    def is_unread(self, kind: type[Secret | ConfigMap], key: Key) -> bool:
+        """Whether it is not known yet if that object exists."""
+        return self._known_of is not None and wanted_object(kind, key) not in self._known_of
+
+    def is_wanted(self, kind: type[Secret | ConfigMap], key: Key) -> bool:
+        """Whether something that is there names that object, so that it is read."""
         return wanted_object(kind, key) in self._wanted
 
     # ---- one Ingress
@@ -150,6 +176,9 @@ class Memory:
         if not selection.ours:
             return None, selection.problems
         part = read_ingress(ingress, self._options, recorder, ingress_class=selection.ingress_class)
+        doubtful = any(self.is_unread(ConfigMap, asked) for asked in config_maps_in(recorder.asked))
+        if doubtful:
+            part = msgspec.structs.replace(part, problems=without_missing_config_maps(part.problems))
         return part, selection.problems
 
     def _exchange(self, key: Key, old: IngressPart | None, new: IngressPart | None) -> None:

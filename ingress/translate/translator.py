@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ingress.options import Options
-from ingress.resources import Change, Ingress, IngressClass, KubernetesObject, Problem, Snapshot
+from ingress.resources import Change, Ingress, IngressClass, KubernetesObject, Problem, Snapshot, Wanted
 from ingress.translate.classes import select_ingress
 from ingress.translate.judging import Judge
 from ingress.translate.lookup import Asked, Objects, Recorder, changes_of
@@ -55,11 +55,19 @@ class Translator:
         """With what the parameters of our IngressClasses say in their place."""
         return self._classes.options
 
-    def update(self, changes: Iterable[Change], *, now: datetime.datetime | None) -> Translation:
+    def update(
+        self,
+        changes: Iterable[Change],
+        *,
+        now: datetime.datetime | None,
+        read: frozenset[Wanted] | None = None,
+    ) -> Translation:
         """The translation after ``changes``, the newest version of each object last.
 
-        ``now`` (with a time zone) judges the dates of certificates; ``None``: they are not judged. Bad objects never
-        raise. If anything else does, the changes are taken all the same, and the next call starts from scratch.
+        ``now`` (with a time zone) judges the dates of certificates; ``None``: they are not judged. ``read``: the
+        Secrets and ConfigMaps that were looked for; of others it is not told that they are missing. ``None``: all were.
+        Bad objects never raise. If anything else does, the changes are taken all the same, and the next call starts
+        from scratch.
         """
         self._now = now
         made: list[tuple[Change, KubernetesObject | None]] = []
@@ -75,6 +83,7 @@ class Translator:
         if from_scratch:
             self._memory = Memory(self._objects, self._classes.options)
             made, known = [(change, None) for change in self._objects.changes()], False
+        self._memory.know_of(read)
         self._memory.take(made)
         self._memory.tell_classes(self._classes.problems)
         translation = self._memory.settle(now, with_changes=known)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ingress.resources import ConfigMap, Key, Secret, Wanted
+from ingress.resources import ConfigMap, Key, Problem, Secret, Wanted
 from ingress.translate.lookup import Asked
 from ingress.translate.part import IngressPart
 from ingress.translate.table_draft import count_needs
 
-__all__ = ["WantedObjects", "wanted_by", "wanted_object"]
+__all__ = ["WantedObjects", "config_maps_in", "wanted_by", "wanted_object", "without_missing_config_maps"]
 
 _KINDS: Final = (Secret, ConfigMap)
 
@@ -50,3 +50,13 @@ def wanted_by(part: IngressPart | None, asked: Iterable[Asked]) -> set[Wanted]:
 
 def wanted_object(kind: type[Secret | ConfigMap], key: Key) -> Wanted:
     return Wanted(kind=kind.__name__, namespace=key[0], name=key[1])
+
+
+def config_maps_in(asked: Iterable[Asked]) -> list[Key]:
+    """The ConfigMaps that were asked for by name."""
+    return [(namespace, name) for kind, namespace, name in asked if kind is ConfigMap and name is not None]
+
+
+def without_missing_config_maps(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Without those that tell of a ConfigMap that is not there: it may be, and only not be read yet."""
+    return tuple(problem for problem in problems if problem.reason != "ConfigMapNotFound")

@@ -23,6 +23,7 @@ from ingress.resources import (
     Secret,
     Snapshot,
     TrafficPolicy,
+    Wanted,
 )
 from ingress.resources.crd import (
     BodySource,
@@ -38,7 +39,8 @@ from ingress.resources.crd import (
     TrafficPolicySpec,
 )
 from ingress.resources.crd_parts import AccessRules, BalancingSpec
-from ingress.translate import Translation, Translator, translate
+from ingress.translate import Translation, Translator
+from ingress.translate.lookup import changes_of
 from proxy.table import Table
 from proxy.table.feed import ChangedKeys, apply_delta, difference
 from tests.property.test_translate_properties import (
@@ -124,6 +126,17 @@ BATCHES = st.lists(
 )
 CLOCK = st.lists(st.none() | st.sampled_from(MOMENTS), min_size=6, max_size=6)
 
+READ = st.none() | st.frozensets(
+    st.builds(
+        Wanted,
+        kind=st.sampled_from(["Secret", "ConfigMap"]),
+        namespace=st.sampled_from(["n", "m"]),
+        name=st.sampled_from(["a", "b", "missing"]),
+    ),
+    max_size=4,
+)
+READS = st.lists(READ, min_size=6, max_size=6)
+
 Maps = dict[str, dict[tuple[str, str], Any]]
 
 
@@ -157,9 +170,12 @@ def assert_changed_keys_suffice(before: Table, translation: Translation) -> None
 
 
 @settings(max_examples=150)
-@given(BATCHES, CLOCK, OPTIONS)
+@given(BATCHES, CLOCK, READS, OPTIONS)
 def test_any_way_to_a_state_gives_what_the_state_gives(
-    batches: list[list[tuple[KubernetesObject, bool]]], clock: list[datetime.datetime | None], options: Options
+    batches: list[list[tuple[KubernetesObject, bool]]],
+    clock: list[datetime.datetime | None],
+    reads: list[frozenset[Wanted] | None],
+    options: Options,
 ) -> None:
     """After each batch of additions, edits and deletions, at any time, the result is the one from scratch, to the byte,
     and the keys that are told as changed are those that did, unless the parameters of a class changed everything."""
@@ -167,12 +183,12 @@ def test_any_way_to_a_state_gives_what_the_state_gives(
     translator = Translator(options)
     before = translator.update([], now=None).table
     options_before = translator.options
-    for batch, now in zip(batches, clock, strict=False):
+    for batch, now, read in zip(batches, clock, reads, strict=False):
         changes = [change_of(value, stays=stays) for value, stays in batch]
         for change in changes:
             make(maps, change)
-        translation = translator.update(changes, now=now)
-        scratch = translate(Snapshot(**maps), options, now=now)
+        translation = translator.update(changes, now=now, read=read)
+        scratch = Translator(options).update(changes_of(Snapshot(**maps)), now=now, read=read)
         assert msgspec.json.encode(translation.table) == msgspec.json.encode(scratch.table)
         assert without_change(translation) == scratch
         if translator.options == options_before:

@@ -403,6 +403,32 @@ def test_config_map_that_nobody_named_is_not_judged() -> None:
     assert update(translator, pages).problems == translator.judge(routed) == ()
 
 
+def test_what_is_not_read_yet_is_not_told_to_be_missing() -> None:
+    """A Secret and a ConfigMap are looked for once an Ingress names them: only when that was done, and found nothing,
+    is it a Problem; and no longer once they are there."""
+    translator = Translator(ALONE)
+    key = ConfigMapKey(name="pages", key="down.html")
+    response = Response(
+        metadata=ObjectMeta(namespace="n", name="down"),
+        spec=ResponseSpec(status=503, body_from=BodySource(config_map_key_ref=key)),
+    )
+    to = IngressBackend(resource=TypedReference(api_group="pyngress.io", kind="Response", name="down"))
+    tls = (IngressTls(hosts=("foo.example.com",), secret_name="s"),)
+    routed = ingress("a", rule("foo.example.com", "/", to=to), tls=tls)
+    nothing: frozenset[Wanted] = frozenset()
+    first = translator.update([change_of(response), change_of(routed)], now=None, read=nothing)
+    assert reasons(first.problems) == []
+    assert translator.judge(routed) == ()
+    assert {wanted.name for wanted in first.wanted} == {"pages", "s"}
+    after = translator.update([], now=None, read=first.wanted)
+    assert sorted(reasons(after.problems)) == ["ConfigMapNotFound", "SecretNotFound"]
+    assert reasons(translator.update([], now=None, read=nothing).problems) == []
+    pages = ConfigMap(metadata=ObjectMeta(namespace="n", name="pages"), data={"down.html": "<p>Down</p>"})
+    found = translator.update([change_of(pages), change_of(secret("s", "foo"))], now=None, read=nothing)
+    assert found.problems == ()
+    assert translator.update([gone(pages)], now=None).problems != ()
+
+
 def class_of(name: str, controller: str, *, default: bool = False) -> IngressClass:
     annotations = {"ingressclass.kubernetes.io/is-default-class": "true"} if default else {}
     metadata = ObjectMeta(name=name, annotations=annotations)
