@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -102,8 +103,8 @@ def _helm(release: str, namespace: str, *arguments: str, text: str | None = None
 
 
 def objects(text: str, *kinds: str) -> list[dict[str, Any]]:
-    """Those of ``kinds``; of none: all."""
-    return [each for each in _load(text) if not kinds or each["kind"] in kinds]
+    """Those of ``kinds``; of none: all. The caller may change them."""
+    return [copy.deepcopy(each) for each in _load(text) if not kinds or each["kind"] in kinds]
 
 
 @functools.lru_cache(maxsize=16)
