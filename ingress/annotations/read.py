@@ -25,6 +25,8 @@ _ALIASES: Final = {
 }
 """A name, and the other that decides over it."""
 
+_PREFIXES: Final = (OUR_PREFIX, NGINX_PREFIX)
+
 MAX_SHOWN: Final = 80
 """Characters of a value or name that a message repeats."""
 
@@ -40,12 +42,18 @@ class ParsedAnnotations(msgspec.Struct, frozen=True, kw_only=True):
     """The Ingress is not meant to serve by itself: it gives no routes."""
 
 
+_NOTHING: Final = ParsedAnnotations()
+
+
 def parse_annotations(metadata: ObjectMeta, *, source: Source | None = None) -> ParsedAnnotations:
     """All annotations of an Ingress under both prefixes. Never raises; the order of the map carries no meaning."""
+    names = {key[len(prefix) :] for key in metadata.annotations for prefix in _PREFIXES if key.startswith(prefix)}
+    if not names:  # as most have it
+        return _NOTHING
     reader = _Reader(metadata, source)
     values = {}
     for spec in ANNOTATIONS:
-        value = reader.read(spec)
+        value = reader.read(spec) if spec.name in names else None
         if value is not None:
             values[spec.name.replace("-", "_")] = value
     reader.report_others()

@@ -23,6 +23,7 @@ from proxy.table import Policy, Respond, Route
 
 __all__ = ["Treatment", "Treatments"]
 
+_NO_ANNOTATIONS: Final = Annotations()
 _NO_POLICY: Final = Route(action=Respond(status=503, reason="")).policy
 """The very default of the field: one value for all routes, and left out of every encoding."""
 
@@ -92,6 +93,8 @@ class Treatments:
         return attached
 
     def _of_annotations(self, ingress: Ingress, values: Annotations) -> Wishes:
+        if values == _NO_ANNOTATIONS:
+            return {}
         policy = values.policy
         fields = {name: getattr(policy, name) for name in policy.__struct_fields__}
         wishes = {name: value for name, value in fields.items() if value not in (None, ())}
