@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from ingress.admin.admission import AdmissionRequest, ReviewError, Verdict
 from ingress.resources import Ingress, IngressSpec, ObjectMeta, Problem
 from ingress.resources.crd import OUR_GROUP
@@ -83,17 +85,18 @@ async def review(request: AdmissionRequest, judge: Judge) -> Verdict:
     return await _compare(new, old, judge)
 
 
-async def _compare(new: dict[str, Any], old: dict[str, Any] | None, judge: Judge) -> Verdict:
-    found = await _problems(new, judge, as_newest=True)
+async def _compare(data: dict[str, Any], before: dict[str, Any] | None, judge: Judge) -> Verdict:
+    new = _Side(data)
+    found = await new.problems(judge, as_newest=True)
     if found is None:
         return Verdict()
     errors = [problem for problem in found if problem.severity == "error" and not lies_elsewhere(problem)]
-    if old is None:
+    if before is None:
         return _verdict(errors, found)
     if errors:
-        errors = _added(errors, await _problems(old, judge, as_newest=True) or ())
+        errors = _added(errors, await _Side(before).problems(judge, as_newest=True) or ())
     # What is told stays what will be: at its true age the object may well win.
-    return _verdict(errors, await _problems(new, judge, as_newest=False) or ())
+    return _verdict(errors, await new.problems(judge, as_newest=False) or ())
 
 
 def _verdict(errors: Iterable[Problem], found: Iterable[Problem]) -> Verdict:
@@ -120,19 +123,31 @@ def _added(errors: Sequence[Problem], before: Iterable[Problem]) -> list[Problem
     return added
 
 
-async def _problems(data: dict[str, Any], judge: Judge, *, as_newest: bool) -> list[Problem] | None:
-    """Everything that is wrong with one object; ``None``: it is not ours."""
-    if as_newest:
-        data = {**data, "metadata": {**data["metadata"], "creationTimestamp": _NEWEST}}
-    decoded = decode_object(data)
-    if data["kind"] != "Ingress":
-        return list(decoded.problems)
-    judged = await judge(decoded.object if isinstance(decoded.object, Ingress) else _outline(data, decoded))
-    if judged is None:
-        return None
-    if any(problem.reason == "ClassNotFound" for problem in judged):
-        return list(judged)  # nobody's: whether the rest is right is not for us to say
-    return [*decoded.problems, *(judged if decoded.object is not None else ())]
+class _Side:
+    """One of the two objects of an update, decoded once."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._decoded = decode_object(data)
+        self._is_ingress = data["kind"] == "Ingress"
+        value = self._decoded.object
+        self._ingress = value if isinstance(value, Ingress) else _outline(data, self._decoded)
+
+    async def problems(self, judge: Judge, *, as_newest: bool) -> list[Problem] | None:
+        """Everything that is wrong with it; ``None``: it is not ours."""
+        found = self._decoded.problems
+        if not self._is_ingress:
+            return list(found)
+        judged = await judge(_newest(self._ingress) if as_newest else self._ingress)
+        if judged is None:
+            return None
+        if any(problem.reason == "ClassNotFound" for problem in judged):
+            return list(judged)  # nobody's: whether the rest is right is not for us to say
+        return [*found, *(judged if self._decoded.object is not None else ())]
+
+
+def _newest(ingress: Ingress) -> Ingress:
+    metadata = msgspec.structs.replace(ingress.metadata, creation_timestamp=_NEWEST)
+    return msgspec.structs.replace(ingress, metadata=metadata)
 
 
 def _outline(data: dict[str, Any], decoded: Decoded) -> Ingress:

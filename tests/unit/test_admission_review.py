@@ -355,13 +355,13 @@ def test_plain_text_is_one_printable_line(text: str) -> None:
 
 
 async def test_one_object_takes_less_than_ten_milliseconds() -> None:
-    """An Ingress of 20 rules, judged and encoded; the best of several, since the machine may be busy."""
+    """An Ingress of 20 rules and 100 paths, decoded and compared, in CPU time; the best of several."""
     rules = [{"host": f"h{n}.example.com", "http": {"paths": [PATH] * 5}} for n in range(20)]
     body = asked(ingress(spec={"rules": rules}, labels={"a": "b"}), ingress(spec={"rules": rules}))
     assert len(body) < MAX_BODY
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         encode_verdict("u-1", await verdict(body))
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert min(times) < 0.010

@@ -369,6 +369,8 @@ async def test_it_looks_again_by_itself_and_when_woken(world: World, monkeypatch
     replica = WebhookCertificate(world.client, name=NAME, namespace=NAMESPACE, is_leader=lambda: leads, now=world.clock)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running_one = tasks.create_task(replica.run())
+        await asyncio.sleep(0.1)
+        assert replica.keys is None
         leads = True
         while replica.keys is None:
             await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import io
 import logging
 import socket
@@ -173,6 +174,13 @@ async def test_broken_framing_gets_4xx(head: bytes, monkeypatch: pytest.MonkeyPa
             )
         assert answer.split()[1] in (b"400", b"408"), answer
         assert (await client.post(asked(ingress())))[0] == 200
+
+
+async def test_a_compressed_body_is_not_unfolded() -> None:
+    """However good the review inside: a small body could become a huge one."""
+    async with serving() as client:
+        status, _ = await client.post(gzip.compress(asked(ingress())), headers={"Content-Encoding": "gzip"})
+    assert status == 400
 
 
 async def test_a_client_that_leaves_amid_its_body_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
