@@ -157,7 +157,9 @@ async def test_an_unusable_ingress_is_ours_or_not_by_its_class() -> None:
     """Where nothing of it can be read, its class still decides: ours is refused, another's is not."""
     broken = ingress()
     broken["metadata"]["labels"] = "rubbish"
-    assert reasons((await verdict(asked(broken))).errors) == ["InvalidType"]
+    found = await verdict(asked(broken), Judge(problem("NothingToServe", severity="warning")))
+    assert reasons(found.errors) == ["InvalidType"]
+    assert found.warnings == (), "what an Ingress without its rules lacks is not to be told"
     broken["spec"]["ingressClassName"] = "other"
     assert await verdict(asked(broken)) == Verdict()
 
