@@ -21,6 +21,8 @@ __all__ = [
     "Balance",
     "BalanceMethod",
     "Certificate",
+    "ClientCertificateMode",
+    "ClientCertificates",
     "Cluster",
     "Cors",
     "Ejection",
@@ -30,9 +32,11 @@ __all__ = [
     "HeaderRules",
     "Host",
     "HostPattern",
+    "Hsts",
     "Labels",
     "PathKind",
     "Policy",
+    "ProxyProtocol",
     "RateLimit",
     "Redirect",
     "Respond",
@@ -41,12 +45,18 @@ __all__ = [
     "Settings",
     "Table",
     "TlsVersion",
+    "UpstreamProtocol",
+    "UpstreamTls",
 ]
 
 HostPattern = str
 PathKind = Literal["exact", "prefix"]
 AccessLogFormat = Literal["off", "json", "combined"]
 TlsVersion = Literal["1.2", "1.3"]
+UpstreamProtocol = Literal["http1", "http2"]
+"""``http2``: by ALPN over TLS, by prior knowledge in plain text (RFC 9113 section 3.3)."""
+ProxyProtocol = Literal["", "v1", "v2"]
+ClientCertificateMode = Literal["required", "optional", "optional_no_ca"]
 SameSite = Literal["", "Strict", "Lax", "None"]
 BalanceMethod = Literal["round_robin", "least_requests", "random_two", "ewma", "hash"]
 HashSource = Literal[
@@ -188,12 +198,40 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: Labels = Labels()
 
 
+class ClientCertificates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the clients of a host have to show (ingress-nginx ``auth-tls-*``)."""
+
+    mode: ClientCertificateMode = "required"
+    """``optional_no_ca``: asked for and passed on, not judged."""
+    ca_pem: str = ""
+    crl_pem: str = ""
+    verify_depth: int = 1
+    match_subject: str = ""
+    """A regular expression (RE2) that the subject (RFC 2253) must match. Empty: any."""
+    pass_certificate: bool = False
+    """Send ``ssl-client-cert`` (PEM, percent-encoded), beside ``ssl-client-verify``, ``-subject-dn`` and ``-issuer-dn``."""
+    refuse_in_handshake: bool = False
+    """Instead of answering 400."""
+    error_page: str = ""
+    """A URL to redirect to instead of answering 400."""
+
+
+class Hsts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``Strict-Transport-Security`` on https (RFC 6797)."""
+
+    max_age: int = 31536000
+    """Seconds."""
+    include_subdomains: bool = True
+    preload: bool = False
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The routes of one host pattern. At most one route per kind and path (a trailing slash of a prefix aside)."""
 
     routes: tuple[Route, ...] = ()
     default: Route | None = None
     """Serves what no route of this host matches. ``None``: the table's default."""
+    client_certificates: ClientCertificates | None = None
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -243,6 +281,26 @@ class Ejection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of a cluster's endpoints that may be out at once; with all of them out, all are tried."""
 
 
+class UpstreamTls(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """TLS towards the endpoints of a cluster."""
+
+    verify: bool = False
+    """Off: any certificate is taken, as ingress-nginx ``proxy-ssl-verify`` off."""
+    ca_pem: str = ""
+    """Whom to trust. Empty: the system's authorities."""
+    verify_depth: int = 1
+    """Longest chain between the endpoint's certificate and a trusted one, as OpenSSL counts it."""
+    server_name: str = ""
+    """Sent as SNI and looked for in the certificate. Empty: the host of the request is not sent, the endpoint's name
+    or address is looked for."""
+    certificate: str | None = None
+    """Key in ``certificates`` of the one to show to the endpoint. ``None``: none."""
+    min_version: TlsVersion = "1.2"
+    max_version: TlsVersion = "1.3"
+    ciphers: str = ""
+    """An OpenSSL cipher list for TLS 1.2. Empty: the default."""
+
+
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A backend with its endpoints, sorted, without duplicates. No endpoints: its routes answer 503."""
 
@@ -251,6 +309,13 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Endpoint addresses are DNS names, resolved when dialled (Service type ExternalName). Names that resolve to
     loopback, link-local or unspecified addresses are refused unless ``Settings.allow_local_names``."""
     balance: Balance = Balance()
+    protocol: UpstreamProtocol = "http1"
+    tls: UpstreamTls | None = None
+    """``None``: plain text."""
+    send_proxy: ProxyProtocol = ""
+    """A PROXY protocol header before anything else on each connection."""
+    max_requests: int = 0
+    """Requests under way per worker; beyond: 503 with Retry-After. 0: no limit."""
     affinity: Affinity | None = None
     ejection: Ejection = Ejection()
 
@@ -280,6 +345,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Client connections of one worker. 0: what the limit of open files allows. Beyond: 503 and close."""
 
     tls_min_version: TlsVersion = "1.2"
+    tls_ciphers: str = ""
+    """An OpenSSL cipher list for TLS 1.2. Empty: ECDHE with AES-GCM or ChaCha20, as Mozilla's intermediate list."""
+    hsts: Hsts | None = None
+    """``None``: no such header."""
+    http2: bool = True
+    """Offer HTTP/2 by ALPN."""
+    h2c: bool = False
+    """Take HTTP/2 by prior knowledge on plain-text listeners."""
+    proxy_protocol_from: tuple[str, ...] = ()
+    """CIDRs of peers whose connections begin with a PROXY protocol header (v1 or v2), which must be there."""
     tls_handshake_timeout: float = 10.0
     header_timeout: float = 15.0
     """From the first byte (or the accept) to the end of the request head, as HAProxy ``timeout http-request``."""
@@ -331,6 +406,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     certificates: dict[str, Certificate] = {}
     server_names: dict[HostPattern, str] = {}
     """TLS server name (exact or ``*.`` wildcard) → key in ``certificates``."""
+    passthrough: dict[HostPattern, str] = {}
+    """TLS server name → cluster whose endpoints end the TLS themselves; its bytes are tunnelled."""
     default: Route | None = None
     """Serves what no host matches. ``None``: 404."""
     default_certificate: str | None = None
