@@ -55,6 +55,9 @@ _ROUTES = (
 COUNTERS: Final = {
     "accepted": _metric("connections_accepted", "counter", (), "Client connections accepted."),
     "refused_limit": _metric("connections_refused", "counter", (), "Client connections refused at the limit."),
+    "proxy_header_failures": _metric(
+        "proxy_header_failures", "counter", (), "Client connections closed for a missing or bad PROXY protocol header."
+    ),
     "bad_requests": _metric("bad_requests", "counter", (), "Requests refused as malformed, before any routing."),
     "unrouted": _metric("unrouted_requests", "counter", (), "Requests that no route matched."),
     "tls_handshakes": _metric("tls_handshakes", "counter", (), "TLS handshakes that succeeded."),

@@ -179,6 +179,11 @@ _REQUESTS = _flags(
     ("https_redirect_port", Port(any_free=False), "Port that clients reach https on, named in redirects unless 443."),
     ("merge_slashes", "switch", "Treat // in a path as /."),
     ("allow_underscores", "switch", "Forward header names with an underscore; off: they are dropped."),
+    (
+        "proxy_protocol_from",
+        Networks(),
+        "Networks whose connections begin with a PROXY protocol header (v1 or v2), which then must be there. Repeatable.",
+    ),
     ("allow_local_names", "switch", "Let ExternalName Services lead to loopback and link-local addresses."),
     ("max_retries", Count(0, 100), "Further endpoints tried when one fails."),
     (

@@ -42,6 +42,8 @@ EMPTY = State(
     matcher=Matcher({}),
     clusters={},
     default=None,
+    proxies: Networks
+    """Peers whose connections begin with a PROXY protocol header."""
     trusted=Networks(()),
 )
 
@@ -52,6 +54,7 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     Raises:
         CompileError: nothing was changed.
     """
+    proxies=Networks(()),
     if not delta.reset and delta.generation != old.generation + 1:
         raise CompileError(f"generation {delta.generation} does not follow {old.generation}")
     table = apply_delta(old.table, delta)
@@ -69,6 +72,10 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     wanted = table.clusters if delta.reset else {key: value for key, value in delta.clusters.items() if value}
     added = [key for key in wanted if key not in clusters]
     if delta.reset:
+    try:
+        proxies = Networks(settings.proxy_protocol_from) if settings != old.settings else old.proxies
+    except ValueError as error:
+        raise CompileError(f"settings.proxy_protocol_from: {error}") from error
         gone = [key for key in clusters if key not in table.clusters]
     else:
         gone = [key for key, value in delta.clusters.items() if value is None and key in clusters]
@@ -102,6 +109,7 @@ def _compile_matcher(
     settings = table.settings
 
     def compiled(pattern: str) -> HostMatcher[CompiledRoute]:
+        proxies=proxies,
         return compile_host(
             table.hosts[pattern],
             lambda route: CompiledRoute(route, pattern, settings, telemetry),

@@ -32,6 +32,7 @@ from proxy.message.errors import BadRequest, MessageError
 from proxy.message.fields import DATE, SERVER
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import ChangeLines, LocalResponse, local_response, render
+from proxy.message.proxy_protocol import Ends
 from proxy.message.request import CHUNKED, NO_BODY
 from proxy.message.response import ResponseHead
 from proxy.server.framing import check_head, check_partial_head, small_head, without_empty_lines
@@ -83,12 +84,15 @@ class Http1Connection(Http1Responses):
         "_paused",
         "_pumping",
         "_small_head",
+        "_told",
         "_tunnel",
     )
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, told: Ends | None = None) -> None:
+        """``told``: by a PROXY protocol header that came before."""
         # Life of the connection.
         super().__init__(connections)
+        self._told = told
         self._parser = RequestParser(self.head)
         self._accepted = False
         self._client_eof = False
@@ -107,7 +111,7 @@ class Http1Connection(Http1Responses):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.facts: ClientFacts = self._connections.client_facts(self.transport)
+        self.facts: ClientFacts = self._connections.client_facts(self.transport, self._told)
         self.head.allow_underscores = self._runtime.state.settings.allow_underscores
         self.head.trusted = self.facts.trusted
         self._small_head = small_head(self._runtime.state.settings)

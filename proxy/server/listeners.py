@@ -12,8 +12,11 @@ import socket
 import ssl
 from typing import Final
 
+from proxy.message.proxy_protocol import MAX_HEADER, BadProxyHeader, Ends, read_header
 from proxy.server.connections import Connections
+from proxy.server.first_bytes import look
 from proxy.server.http1 import Http1Connection
+from proxy.server.introduced import IntroducedConnection
 
 __all__ = ["Listeners"]
 
@@ -36,9 +39,7 @@ class Listeners:
         # The copy lets the queue of the kernel be emptied after the server has stopped.
         copy = listener.dup()
         copy.setblocking(False)
-        server = await self._loop.create_server(
-            lambda: Http1Connection(self._connections), sock=listener, backlog=_BACKLOG
-        )
+        server = await self._loop.create_server(self._plain, sock=listener, backlog=_BACKLOG)
         self._servers.append((server, copy))
 
     def listen_https(self, listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -52,7 +53,7 @@ class Listeners:
         for server, copy in self._servers:
             server.close()
             while (accepted := _accept(copy)) is not None:
-                await self._loop.connect_accepted_socket(lambda: Http1Connection(self._connections), accepted)
+                await self._loop.connect_accepted_socket(self._plain, accepted)
             copy.close()
         self._servers.clear()
         for listener, context in self._tls:
@@ -61,6 +62,15 @@ class Listeners:
                 pass
             listener.close()
         self._tls.clear()
+
+    def _plain(self) -> asyncio.Protocol:
+        """The protocol of a new connection without TLS."""
+        if self._connections.runtime.state.proxies:
+            return IntroducedConnection(self._connections, self._serve_plain)
+        return self._serve_plain(None)
+
+    def _serve_plain(self, told: Ends | None) -> asyncio.Protocol:
+        return Http1Connection(self._connections, told)
 
     def cut_handshakes(self) -> int:
         """Give up the handshakes under way; returns how many there were."""
@@ -91,20 +101,47 @@ class Listeners:
 
     async def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
         runtime = self._connections.runtime
+        told: Ends | None = None
+        peer: object = None
         try:
             with contextlib.suppress(OSError):
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if runtime.state.proxies:
+                peer = accepted.getpeername()
+                if self._connections.is_introduced(peer):
+                    told = await self._read_introduction(accepted)
             await self._loop.connect_accepted_socket(
-                lambda: Http1Connection(self._connections),
+                lambda: Http1Connection(self._connections, told),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=runtime.state.settings.tls_handshake_timeout,
             )
+        except BadProxyHeader as bad:
+            self._connections.bad_introduction(peer, bad.reason)
+            accepted.close()
         except (OSError, ssl.SSLError, TimeoutError):
             runtime.telemetry.tls_handshake_failures += 1
             accepted.close()
         else:
             runtime.telemetry.tls_handshakes += 1
+
+    async def _read_introduction(self, accepted: socket.socket) -> Ends | None:
+        """Take the PROXY protocol header off, which is in front of the handshake.
+
+        Raises:
+            BadProxyHeader: there is none, or none in time.
+            OSError: the connection broke, or ended before its first byte.
+        """
+        try:
+            async with asyncio.timeout(self._connections.runtime.state.settings.tls_handshake_timeout):
+                header = await look(self._loop, accepted, read_header, MAX_HEADER)
+        except (EOFError, TimeoutError) as error:
+            if isinstance(error, EOFError) and not accepted.recv(1, socket.MSG_PEEK):
+                # Load balancers come and go to see whether the port is open.
+                raise ConnectionAbortedError from None
+            raise BadProxyHeader("ProxyHeaderMissing") from None
+        accepted.recv(header.size)
+        return header.ends
 
 
 def _accept(listener: socket.socket) -> socket.socket | None:

@@ -170,9 +170,10 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     token: int = 0
     routes: list[RouteStats] = []
     counters: dict[str, int] = {}
-    """Since the last Stats: ``accepted``, ``refused_limit``, ``bad_requests``, ``tls_handshakes``,
-    ``tls_handshake_failures``, ``upstream_connects``, ``upstream_connect_failures``, ``upstream_reused``,
-    ``ejections``, ``retries_denied``, ``log_lines_dropped``, ``unrouted`` (requests that no route matched)."""
+    """Since the last Stats: ``accepted``, ``refused_limit``, ``proxy_header_failures``, ``bad_requests``,
+    ``tls_handshakes``, ``tls_handshake_failures``, ``upstream_connects``, ``upstream_connect_failures``,
+    ``upstream_reused``, ``ejections``, ``retries_denied``, ``log_lines_dropped``, ``unrouted`` (requests that no route
+    matched)."""
     gauges: dict[str, float] = {}
     """Now: ``connections``, ``active_requests``, ``tunnels``, ``upstream_idle``, ``upstream_active``,
     ``generation``."""

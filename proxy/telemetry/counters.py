@@ -131,6 +131,7 @@ class Telemetry:
         "bad_requests",
         "ejections",
         "log_lines_dropped",
+        "proxy_header_failures",
         "refused_limit",
         "retries_denied",
         "tls_handshake_failures",
@@ -147,6 +148,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.accepted = 0
         self.refused_limit = 0
+        self.proxy_header_failures = 0
         self.bad_requests = 0
         self.tls_handshakes = 0
         self.unrouted = 0

@@ -84,6 +84,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_each_flag_is_read_from_its_variable(flag: Flag) -> None:
+    "--proxy-protocol-from": ("10.0.0.0/8,fd01::/16", ("10.0.0.0/8", "fd01::/16")),
     """Every flag has a PYNGRESS_ variable that sets its option, and its option only."""
     text, expected = SAMPLES.get(flag.name, ("7", 7))
     options = parse(**{"PYNGRESS_" + flag.name[2:].upper().replace("-", "_"): text})

@@ -111,6 +111,7 @@ def test_the_process_counters_are_those_of_the_feed() -> None:
     assert set(telemetry.drain({}).counters) == {
         "accepted",
         "refused_limit",
+        "proxy_header_failures",
         "bad_requests",
         "tls_handshakes",
         "tls_handshake_failures",

@@ -131,6 +131,9 @@ At least 40 seconds: taking addresses out of the status of Ingresses may take 28
 {{- range $values.trustedProxies }}
 - --trusted-proxies={{ . }}
 {{- end }}
+{{- range $values.proxyProtocolFrom }}
+- --proxy-protocol-from={{ . }}
+{{- end }}
 {{- if $values.accessLog.enabled }}
 - --access-log-format={{ $values.accessLog.format }}
 {{- else }}
