@@ -59,6 +59,19 @@ FORWARDING: Final[tuple[AnnotationSpec, ...]] = (
         example="true",
     ),
     AnnotationSpec(
+        name="hsts",
+        parser=parse_bool,
+        scope="location",
+        risk="low",
+        unsafe_to_ignore=False,
+        default="`true` on hosts that have a `tls` section (`--no-hsts` turns it off for all)",
+        help=(
+            "Send `Strict-Transport-Security` with responses over https, unless the backend sends its own. Here, "
+            "ingress-nginx has an option only."
+        ),
+        example="false",
+    ),
+    AnnotationSpec(
         name="proxy-body-size",
         parser=parse_size,
         scope="location",

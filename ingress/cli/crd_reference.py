@@ -43,7 +43,7 @@ Rules:
   `PolicyConflict` that names it. A policy that reaches nothing gets a `NoTarget`.
 - **A TrafficPolicy on a Service** shapes all routes to it, of every Ingress, and their cluster.
 - **Values of the whole process** (client timeouts, limits of request heads and connections, trusted proxies, access
-  log, TLS version, idle upstream connections, default backend and certificate) come from the oldest of our
+  log, TLS version, HSTS, idle upstream connections, default backend and certificate) come from the oldest of our
   IngressClasses that sets them; the others get a `ParametersConflict`.
 - **Bad values** count as not set, and are told. Not so where going on would let somebody in: a TrafficPolicy whose
   `access`, `rateLimit` or `cors` is wrong closes what it is attached to: its routes answer 503 until it is repaired. A

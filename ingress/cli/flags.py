@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any, Literal
 
 import click
@@ -18,6 +19,7 @@ import msgspec
 
 from ingress.cli.values import (
     Address,
+    Ciphers,
     Count,
     Duration,
     LabelSelector,
@@ -34,11 +36,13 @@ from ingress.cli.values import (
     Workers,
 )
 from ingress.options import Options
-from proxy.table import Settings
+from proxy.table import Hsts, Settings
 
 __all__ = ["FLAGS", "TABLE_FLAGS", "Flag", "FlagOption", "as_option", "options_from"]
 
 ENVIRONMENT_PREFIX = "PYNGRESS_"
+
+_DEFAULT_HSTS = Settings().hsts
 
 Kind = Value | click.Choice[str] | click.types.StringParamType | Literal["switch"]
 
@@ -47,7 +51,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     """One option as flag and variable."""
 
     option: str
-    """A field of Options, or of Settings with ``setting``."""
+    """A field of Options, or of Settings with ``setting``; behind a dot, a field of that field."""
     help: str
     kind: Kind
     group: str
@@ -89,7 +93,7 @@ def _flags(
             group=group,
             name=name[0] if name else "--" + option.replace("_", "-"),
             setting=setting,
-            default=getattr(defaults, option),
+            default=reduce(getattr, option.split("."), defaults),
         )
         for option, kind, help_text, *name in rows
     )
@@ -174,16 +178,15 @@ _LOGS = (
 
 _REQUESTS = _flags(
     "Requests",
-    ("tls_min_version", click.Choice(["1.2", "1.3"]), "Least version of TLS that clients may use."),
     ("trusted_proxies", Networks(), "Networks whose X-Forwarded-* and X-Real-IP are believed. Repeatable."),
-    ("https_redirect_port", Port(any_free=False), "Port that clients reach https on, named in redirects unless 443."),
-    ("merge_slashes", "switch", "Treat // in a path as /."),
-    ("allow_underscores", "switch", "Forward header names with an underscore; off: they are dropped."),
     (
         "proxy_protocol_from",
         Networks(),
-        "Networks whose connections begin with a PROXY protocol header (v1 or v2), which then must be there. Repeatable.",
+        "Networks whose connections begin with a PROXY protocol header (v1, v2), which must be there. Repeatable.",
     ),
+    ("https_redirect_port", Port(any_free=False), "Port that clients reach https on, named in redirects unless 443."),
+    ("merge_slashes", "switch", "Treat // in a path as /."),
+    ("allow_underscores", "switch", "Forward header names with an underscore; off: they are dropped."),
     ("allow_local_names", "switch", "Let ExternalName Services lead to loopback and link-local addresses."),
     ("max_retries", Count(0, 100), "Further endpoints tried when one fails."),
     (
@@ -192,6 +195,17 @@ _REQUESTS = _flags(
         "Retries per 100 requests with no healthy endpoint left.",
         "--retry-budget",
     ),
+    setting=True,
+)
+
+_TLS = _flags(
+    "TLS",
+    ("tls_min_version", click.Choice(["1.2", "1.3"]), "Least version of TLS that clients may use."),
+    ("tls_ciphers", Ciphers(), "Ciphers for TLS 1.2 as an OpenSSL list; none: ECDHE with AES-GCM or ChaCha20."),
+    ("hsts", "switch", "Send Strict-Transport-Security over https, for hosts with TLS."),
+    ("hsts.max_age", Count(0, 999_999_999), "Seconds that browsers remember it.", "--hsts-max-age"),
+    ("hsts.include_subdomains", "switch", "Name subdomains in it.", "--hsts-include-subdomains"),
+    ("hsts.preload", "switch", "Ask for a place in the lists that browsers come with.", "--hsts-preload"),
     setting=True,
 )
 
@@ -231,7 +245,7 @@ _SHUTDOWN = _flags(
 TABLE_FLAGS = (*_MANIFESTS, *_TABLE)
 """Flags that decide what the table is: of ``check``, ``routes`` and ``explain`` too."""
 
-FLAGS = (*TABLE_FLAGS, *_CLUSTER, *_WRITING, *_LISTENING, *_REQUESTS, *_LIMITS, *_TIMEOUTS, *_SHUTDOWN, *_LOGS)
+FLAGS = (*TABLE_FLAGS, *_CLUSTER, *_WRITING, *_LISTENING, *_TLS, *_REQUESTS, *_LIMITS, *_TIMEOUTS, *_SHUTDOWN, *_LOGS)
 
 
 class FlagOption(click.Option):
@@ -282,6 +296,10 @@ def options_from(values: Mapping[str, Any]) -> Options:
     settings: dict[str, Any] = {}
     for flag, value in _given(values):
         (settings if flag.setting else plain)[flag.option] = value
+    hsts = {name: settings.pop(f"hsts.{name}") for name in Hsts.__struct_fields__ if f"hsts.{name}" in settings}
+    if "hsts" in settings:
+        # The default itself where it is that: it is left out of every encoding.
+        settings["hsts"] = None if not settings["hsts"] else _DEFAULT_HSTS if Hsts() == Hsts(**hsts) else Hsts(**hsts)
     if values.get("access_log") is False:
         settings["access_log"] = "off"
     for port in ("http_port", "https_port"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +16,7 @@ from ingress.options import ServiceRef
 
 __all__ = [
     "Address",
+    "Ciphers",
     "Count",
     "Duration",
     "LabelSelector",
@@ -43,6 +45,7 @@ _LABEL = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = rf"(?:[a-z0-9](?:[-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL}"
 _REQUIREMENT = rf"(?:!?{_LABEL_KEY}|{_LABEL_KEY}\s*(?:==?|!=)\s*(?:{_LABEL})?|{_LABEL_KEY}\s+(?:in|notin)\s*\([^()]+\))"
 _SELECTOR = re.compile(rf"\s*{_REQUIREMENT}\s*(?:,\s*{_REQUIREMENT}\s*)*", re.ASCII)
+_CIPHERS = re.compile(r"[-A-Za-z0-9_:+!@=]{1,2048}", re.ASCII)
 _ONE_NAME = re.compile(_NAME, re.ASCII)
 _NAMESPACED = re.compile(rf"({_NAME})/({_NAME})", re.ASCII)
 _SERVICE_PORT = re.compile(rf"({_NAME})/({_NAME}):([a-z0-9](?:[-a-z0-9]{{0,13}}[a-z0-9])?)", re.ASCII)
@@ -132,6 +135,27 @@ class Count(Value):
         if not _NUMBER.fullmatch(text) or not self._least <= int(text) <= self._most:
             raise ValueError(text)
         return int(text)
+
+
+class Ciphers(Value):
+    """An OpenSSL cipher list for TLS 1.2; empty: none."""
+
+    name = "ciphers"
+    accepts = "an OpenSSL cipher list of which a cipher is known here (ECDHE-RSA-AES128-GCM-SHA256:…)"
+
+    def read(self, text: str) -> str:
+        if text in ("", "none"):
+            return ""
+        if not _CIPHERS.fullmatch(text):
+            raise ValueError(text)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(text)
+        except ssl.SSLError:
+            raise ValueError(text) from None
+        return text
+
+    def show(self, value: Any) -> str:
+        return value or "none"
 
 
 class Port(Count):

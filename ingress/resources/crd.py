@@ -92,10 +92,20 @@ class AccessLogSpec(msgspec.Struct, frozen=True, kw_only=True):
     format: str
 
 
-class TlsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """TLS with clients."""
+class HstsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``Strict-Transport-Security``."""
 
-    min_version: str
+    enabled: bool = True
+    max_age: str = ""
+    include_subdomains: bool = True
+    preload: bool = False
+
+
+class TlsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """TLS with clients. Empty and ``None``: not set."""
+
+    min_version: str = ""
+    hsts: HstsSpec | None = None
 
 
 class UpstreamSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -113,6 +113,10 @@ TRAFFIC_POLICY: Final = our_object(
     )
 )
 
+_HSTS: Final = Fields(
+    {"enabled": BOOL, "maxAge": DURATION_TEXT, "includeSubdomains": BOOL, "preload": BOOL},
+)
+
 CLASS_PARAMETERS: Final = our_object(
     Fields(
         {
@@ -146,7 +150,9 @@ CLASS_PARAMETERS: Final = our_object(
             ),
             "trustedProxies": RANGES,
             "accessLog": Fields({"format": enum_of("Off", "JSON", "Combined")}, required=("format",)),
-            "tls": Fields({"minVersion": enum_of("1.2", "1.3")}, required=("minVersion",)),
+            "tls": Fields(
+                {"minVersion": enum_of("1.2", "1.3"), "hsts": _HSTS}, rules=(has_one_of("minVersion", "hsts"),)
+            ),
             "requestHeaders": HEADER_EDITS,
             "responseHeaders": HEADER_EDITS,
             "upstream": Fields(

@@ -156,6 +156,7 @@ class _Reader:
             path=path,
             action=action,
             https_redirect=self.redirects(host),
+            hsts=self.is_strict(host),
             policy=self.treatments.of(labels.service or None).policy,
             labels=labels,
         )
@@ -166,6 +167,16 @@ class _Reader:
         wanted = self.treatments.ssl_redirect
         if not (self.options.ssl_redirect if wanted is None else wanted):
             return False
+        return self.has_tls(host)
+
+    def is_strict(self, host: HostPattern) -> bool:
+        """Whether browsers shall be told to come by https alone."""
+        if self.options.settings.hsts is None:
+            return False
+        wanted = self.annotations.hsts
+        return self.has_tls(host) if wanted is None else wanted
+
+    def has_tls(self, host: HostPattern) -> bool:
         return self.tls_for_all or any(covers(pattern, host) for pattern in self.tls_hosts)
 
     def backend(self, backend: IngressBackend, field: str, path: str = "") -> tuple[RouteAction, Labels]:

@@ -14,11 +14,12 @@ import msgspec
 
 from ingress.options import Options, ServiceRef
 from ingress.resources import IngressClass, IngressClassParameters, ObjectRef, Problem, Severity
-from ingress.resources.crd import OUR_GROUP
-from ingress.resources.values import parse_cidr, parse_head_size, parse_port, parse_size
+from ingress.resources.crd import OUR_GROUP, HstsSpec
+from ingress.resources.values import parse_cidr, parse_duration, parse_head_size, parse_port, parse_size
 from ingress.translate.lookup import Lookup
 from ingress.translate.part import GOES_FIRST
 from ingress.translate.wishes import Reader, Wishes
+from proxy.table import Hsts
 
 __all__ = ["class_options", "class_wishes"]
 
@@ -137,6 +138,12 @@ def _of_process(parameters: IngressClassParameters) -> Reader:
         reader.put("access_log", "spec.accessLog", _FORMATS.get(spec.access_log.format))
     if spec.tls is not None and spec.tls.min_version in _VERSIONS:
         reader.put("tls_min_version", "spec.tls.minVersion", spec.tls.min_version)
+    if spec.tls is not None and spec.tls.hsts is not None:
+        place = "spec.tls.hsts"
+        age = reader.parse(f"{place}.maxAge", parse_duration, spec.tls.hsts.max_age)
+        # "Off" is a wish as well: it must not look like none.
+        reader.wishes["hsts"] = _hsts(spec.tls.hsts, age)
+        reader.places["hsts"] = place
     if spec.default_backend is not None:
         backend, place = spec.default_backend, "spec.defaultBackend"
         port = reader.parse(f"{place}.port", parse_port, backend.port)
@@ -147,6 +154,13 @@ def _of_process(parameters: IngressClassParameters) -> Reader:
         secret = spec.default_certificate
         reader.put("default_ssl_certificate", "spec.defaultCertificate", (secret.namespace, secret.name))
     return reader
+
+
+def _hsts(spec: HstsSpec, max_age: float | None) -> Hsts | None:
+    if not spec.enabled:
+        return None
+    age = Hsts().max_age if max_age is None else int(max_age)
+    return Hsts(max_age=age, include_subdomains=spec.include_subdomains, preload=spec.preload)
 
 
 def _bad_value(parameters: IngressClassParameters, place: str, fault: str) -> Problem:

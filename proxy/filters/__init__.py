@@ -22,6 +22,7 @@ from proxy.filters.api import ExchangeView, Filter
 from proxy.filters.body_limit import BodyLimit
 from proxy.filters.cors import Cors
 from proxy.filters.header_rules import HeaderRules
+from proxy.filters.hsts import StrictTransport
 from proxy.filters.https_redirect import HttpsRedirect
 from proxy.filters.rate_limit import RateLimit
 from proxy.filters.redirect import Redirect
@@ -35,5 +36,6 @@ FILTERS: Final[tuple[type[Filter], ...]] = (
     RateLimit,
     Redirect,
     BodyLimit,
+    StrictTransport,
     HeaderRules,
 )

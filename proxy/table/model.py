@@ -194,6 +194,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     action: RouteAction
     https_redirect: bool = False
     """Plain-text requests are answered by a redirect to the same URL with https."""
+    hsts: bool = False
+    """Responses over https carry ``Strict-Transport-Security`` as in :class:`Settings`."""
     policy: Policy = Policy()
     labels: Labels = Labels()
 
@@ -347,8 +349,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tls_min_version: TlsVersion = "1.2"
     tls_ciphers: str = ""
     """An OpenSSL cipher list for TLS 1.2. Empty: ECDHE with AES-GCM or ChaCha20, as Mozilla's intermediate list."""
-    hsts: Hsts | None = None
-    """``None``: no such header."""
+    hsts: Hsts | None = Hsts()
+    """Sent on routes that ask for it. ``None``: no such header."""
     http2: bool = True
     """Offer HTTP/2 by ALPN."""
     h2c: bool = False

@@ -18,7 +18,7 @@ from typing import Final
 
 from proxy.table import Certificate, TlsVersion
 
-__all__ = ["ALPN", "VERSIONS", "BadCertificate", "check", "make_context"]
+__all__ = ["ALPN", "CIPHERS", "VERSIONS", "BadCertificate", "are_ciphers", "check", "load_pair", "make_context"]
 
 CIPHERS: Final = ":".join(
     (
@@ -55,19 +55,30 @@ class BadCertificate(ValueError):  # noqa: N818 - a verdict on input, as BadPath
         self.reason = reason
 
 
-def make_context(certificate: Certificate | None) -> ssl.SSLContext:
-    """A context under the policy of this package. Raises :class:`BadCertificate`."""
+def make_context(certificate: Certificate | None, ciphers: str = "") -> ssl.SSLContext:
+    """A context under the policy of this package. ``ciphers``: for TLS 1.2, in place of the usual ones; a list that
+    :func:`are_ciphers` takes. Raises :class:`BadCertificate`.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     # Clients without AES hardware order ChaCha20 first, and know better.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
-    context.set_ciphers(CIPHERS)
+    context.set_ciphers(ciphers or CIPHERS)
     context.set_alpn_protocols(list(ALPN))
     if certificate is not None:
-        _load(context, certificate)
+        load_pair(context, certificate)
     return context
+
+
+def are_ciphers(ciphers: str) -> bool:
+    """Whether OpenSSL finds a cipher in this list."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(ciphers)
+    except ssl.SSLError:
+        return False
+    return True
 
 
 def check(certificate: Certificate) -> str | None:
@@ -79,7 +90,8 @@ def check(certificate: Certificate) -> str | None:
     return None
 
 
-def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+def load_pair(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Have ``context`` show ``certificate``. Raises :class:`BadCertificate`."""
     if "-----BEGIN " not in certificate.chain_pem:
         raise BadCertificate("the chain holds no PEM certificate")
     if "-----BEGIN " not in certificate.key_pem:

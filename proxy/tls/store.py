@@ -14,16 +14,19 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import ssl
 import sys
 from collections.abc import Mapping
 from typing import Final
 
 from proxy.table import Certificate, TlsVersion
-from proxy.tls.context import VERSIONS, BadCertificate, make_context
+from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context
 from proxy.tls.self_signed import self_signed
 
 __all__ = ["CertificateStore", "silence_bad_server_names"]
+
+logger = logging.getLogger("pyngress.worker")
 
 MAX_CONTEXTS: Final = 1000
 """Contexts kept at a time; one takes some 20 KiB. With more certificates in use, the rest is made anew when needed."""
@@ -43,6 +46,7 @@ class CertificateStore:
         self._self_made: ssl.SSLContext | None = None
         self.failures: dict[str, str] = {}
         """Certificate key → why it does not load, for those that were asked for."""
+        self._wanted_ciphers = self._ciphers = ""
         self._listener = make_context(None)
         self._listener.sni_callback = self._on_server_name
 
@@ -54,13 +58,17 @@ class CertificateStore:
         *,
         reset: bool = False,
         min_version: TlsVersion = "1.2",
+        ciphers: str = "",
     ) -> None:
         """Apply a change: ``None`` as a value removes the key, ``reset`` forgets all others first.
 
-        ``default`` is the key of the default certificate and ``min_version`` the lowest version spoken, as they are
-        from now on. Never fails: nothing is loaded here.
+        ``default`` is the key of the default certificate, ``min_version`` the lowest version spoken and ``ciphers``
+        those of TLS 1.2 (empty: the usual ones, as where OpenSSL knows none of them), as they are from now on. Never
+        fails: nothing is loaded here.
         """
         self._listener.minimum_version = VERSIONS[min_version]
+        if ciphers != self._wanted_ciphers:
+            self._change_ciphers(ciphers)
         if reset:
             certificates = dict.fromkeys(self._certificates) | dict(certificates)
             self._exact.clear()
@@ -109,6 +117,16 @@ class CertificateStore:
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
 
+    def _change_ciphers(self, wanted: str) -> None:
+        self._wanted_ciphers = wanted
+        usable = not wanted or are_ciphers(wanted)
+        if not usable:
+            logger.warning("OpenSSL knows no cipher of the list for TLS 1.2: the usual ones hold")
+        self._ciphers = wanted if usable else ""
+        self._listener.set_ciphers(self._ciphers or CIPHERS)
+        self._contexts.clear()
+        self._self_made = None
+
     def _context(self, key: str) -> ssl.SSLContext | None:
         """The context of a certificate; ``None``: there is no such certificate, or it does not load."""
         context = self._contexts.pop(key, None)
@@ -117,7 +135,7 @@ class CertificateStore:
             if certificate is None or key in self.failures:
                 return None
             try:
-                context = make_context(certificate)
+                context = make_context(certificate, self._ciphers)
             except BadCertificate as bad:
                 self.failures[key] = bad.reason
                 return None
@@ -131,7 +149,7 @@ class CertificateStore:
         if context is not None:
             return context
         if self._self_made is None:
-            self._self_made = make_context(self_signed())
+            self._self_made = make_context(self_signed(), self._ciphers)
         return self._self_made
 
 

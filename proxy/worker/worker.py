@@ -95,6 +95,7 @@ class Worker:
             state.table.default_certificate,
             reset=delta.reset,
             min_version=state.settings.tls_min_version,
+            ciphers=state.settings.tls_ciphers,
         )
         self.runtime.state = state
         settle()

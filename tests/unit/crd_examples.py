@@ -72,6 +72,10 @@ GOOD: list[tuple[str, Spec]] = [
         },
     ),
     ("IngressClassParameters", {"defaultBackend": {"namespace": "default", "name": "web", "port": "http"}}),
+    (
+        "IngressClassParameters",
+        {"tls": {"hsts": {"enabled": True, "maxAge": "24h", "includeSubdomains": False, "preload": True}}},
+    ),
     ("Response", {"status": 503}),
     (
         "Response",
@@ -178,6 +182,8 @@ BAD: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(ejection={"maxPercent": 101}), "spec.ejection.maxPercent"),
     ("IngressClassParameters", {"trustedProxies": ["all"]}, "spec.trustedProxies[0]"),
     ("IngressClassParameters", {"tls": {"minVersion": "1.1"}}, "spec.tls.minVersion"),
+    ("IngressClassParameters", {"tls": {}}, "spec.tls"),
+    ("IngressClassParameters", {"tls": {"hsts": {"maxAge": "a year"}}}, "spec.tls.hsts.maxAge"),
     ("IngressClassParameters", {"accessLog": {"format": "json"}}, "spec.accessLog.format"),
     ("IngressClassParameters", {"limits": {"headerFields": 0}}, "spec.limits.headerFields"),
     ("IngressClassParameters", {"defaultBackend": {"namespace": "a", "name": "b"}}, "spec.defaultBackend.port"),

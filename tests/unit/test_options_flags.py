@@ -38,7 +38,14 @@ def invoke(*arguments: str, **environment: str) -> Result:
 
 
 def value_of(options: Options, flag: Flag) -> Any:
-    return getattr(options.settings if flag.setting else options, flag.option)
+    value: Any = options.settings if flag.setting else options
+    for name in flag.option.split("."):
+        value = None if value is None else getattr(value, name)
+    return value
+
+
+def field_of(flag: Flag) -> str:
+    return flag.option.partition(".")[0]
 
 
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -61,6 +68,10 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "--webhook-port": ("8443", 8443),
     "--webhook-name": ("other", "other"),
     "--tls-min-version": ("1.3", "1.3"),
+    "--tls-ciphers": ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+    "--hsts": ("false", None),
+    "--hsts-include-subdomains": ("false", False),
+    "--hsts-preload": ("true", True),
     "--ssl-redirect": ("false", False),
     "--bind": ("127.0.0.1,::1", ("127.0.0.1", "::1")),
     "--http-port": ("8080", 8080),
@@ -73,6 +84,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "--log-format": ("json", "json"),
     "--log-level": ("debug", "debug"),
     "--trusted-proxies": ("10.0.0.0/8,fd00::/8", ("10.0.0.0/8", "fd00::/8")),
+    "--proxy-protocol-from": ("10.0.0.0/8,fd01::/16", ("10.0.0.0/8", "fd01::/16")),
     "--https-redirect-port": ("8443", 8443),
     "--merge-slashes": ("false", False),
     "--allow-underscores": ("true", True),
@@ -84,7 +96,6 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_each_flag_is_read_from_its_variable(flag: Flag) -> None:
-    "--proxy-protocol-from": ("10.0.0.0/8,fd01::/16", ("10.0.0.0/8", "fd01::/16")),
     """Every flag has a PYNGRESS_ variable that sets its option, and its option only."""
     text, expected = SAMPLES.get(flag.name, ("7", 7))
     options = parse(**{"PYNGRESS_" + flag.name[2:].upper().replace("-", "_"): text})
@@ -93,7 +104,7 @@ def test_each_flag_is_read_from_its_variable(flag: Flag) -> None:
     changed = {
         other.name
         for other in FLAGS
-        if other.option != flag.option and value_of(options, other) != value_of(parse(), other)
+        if field_of(other) != field_of(flag) and value_of(options, other) != value_of(parse(), other)
     }
     assert changed == set()
 
@@ -109,7 +120,7 @@ def test_each_flag_goes_before_its_variable(flag: Flag) -> None:
 
 def test_every_setting_has_a_flag() -> None:
     """A field that is added to Settings or Options without a flag is noticed."""
-    settings = {flag.option for flag in FLAGS if flag.setting}
+    settings = {field_of(flag) for flag in FLAGS if flag.setting}
     plain = {flag.option for flag in FLAGS if not flag.setting}
     assert settings == {*Settings.__struct_fields__} - {"http_port", "https_port", "https_redirect_status"}
     assert plain == {*Options.__struct_fields__} - {"settings"}

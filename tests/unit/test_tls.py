@@ -472,3 +472,31 @@ def test_the_context_works_on_a_real_socket(store: CertificateStore) -> None:
             assert wrapped.recv(1) == b"x"
         thread.join()
     assert "CN=*.foo.com" in shown[0]
+
+
+def test_ciphers_of_the_settings_hold_for_every_name() -> None:
+    """A changed list counts from the next handshake on, also for contexts that were made before; TLS 1.3 has its own."""
+    store = CertificateStore()
+    pair = {"a": issue("foo.com")}
+    store.update(pair, {"foo.com": "a"}, None, reset=True)
+    context = client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305")
+    for wanted in ("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256"):
+        store.update({}, {}, None, ciphers=wanted)
+        cipher = connect(store, "foo.com", context=context).server.cipher()
+        assert cipher is not None and cipher[0] == wanted
+    store.update({}, {}, None, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")
+    with pytest.raises(ssl.SSLError):
+        connect(store, "foo.com", context=context)
+    assert connect(store, "foo.com").server.version() == "TLSv1.3"
+
+
+def test_a_list_without_a_known_cipher_leaves_the_usual_ones(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing weaker, and nothing broken: the log says so once."""
+    store = CertificateStore()
+    for _ in range(2):
+        store.update({}, {}, None, ciphers="NO-SUCH-CIPHER")
+    old = {cipher["name"] for cipher in make_context(None).get_ciphers()}
+    assert {cipher["name"] for cipher in store.server_context().get_ciphers()} == old
+    assert len(caplog.records) == 1
