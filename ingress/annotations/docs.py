@@ -11,8 +11,9 @@ _INTRODUCTION = f"""\
 
 <!-- Written by `python -m ingress.annotations` from the table in ingress/annotations/table.py. -->
 
-Each name works under `{OUR_PREFIX}` and under `{NGINX_PREFIX}`, with the same meaning. Where both are set,
-ours decides, and a warning tells so when they differ. Annotation values are always strings: write `"true"`, not `true`.
+Each name works under `{OUR_PREFIX}` and, unless it says otherwise, under `{NGINX_PREFIX}`, with the
+same meaning. Where both are set, ours decides, and a warning tells so when they differ. Annotation values are always
+strings: write `"true"`, not `true`.
 
 A value that does not parse is reported as a problem of the Ingress (`pyngress check`, log, event) and the default
 holds; where that would be unsafe, the routes of the Ingress answer 503 until it is repaired. It is never treated as
@@ -56,8 +57,9 @@ def _row(spec: AnnotationSpec) -> str:
 
 def _section(spec: AnnotationSpec) -> str:
     condition = f", while `{spec.only_with}` is true" if spec.only_with else ""
+    ours = f" Ours: only under `{OUR_PREFIX}`." if spec.ours_only else ""
     refused = f"\nA value that does not parse closes the routes (503){condition}.\n" if spec.unsafe_to_ignore else ""
-    return f'## {spec.name}\n\n{spec.help}\n{refused}\n```yaml\n{OUR_PREFIX}{spec.name}: "{spec.example}"\n```\n'
+    return f'## {spec.name}\n\n{spec.help}{ours}\n{refused}\n```yaml\n{OUR_PREFIX}{spec.name}: "{spec.example}"\n```\n'
 
 
 def _group(consequence: Consequence) -> str:

@@ -102,6 +102,20 @@ PROTECTION: Final[tuple[AnnotationSpec, ...]] = (
         example="10.0.0.0/8",
     ),
     AnnotationSpec(
+        name="max-requests",
+        parser=parse_count,
+        scope="location",
+        risk="low",
+        unsafe_to_ignore=False,
+        ours_only=True,
+        default="none",
+        help=(
+            "Requests that may be under way to the Service at a time, per worker; more get 503 with `Retry-After: 1`, "
+            "at once. Upgraded connections count for as long as they last. `0`: no limit."
+        ),
+        example="100",
+    ),
+    AnnotationSpec(
         name="enable-cors",
         parser=parse_bool,
         scope="location",

@@ -82,6 +82,8 @@ class _Reader:
     def read(self, spec: AnnotationSpec) -> object:
         """The value of one annotation. ``None``: absent or bad."""
         ours, theirs = (self.annotations.get(prefix + spec.name) for prefix in (OUR_PREFIX, NGINX_PREFIX))
+        if spec.ours_only:
+            theirs = None
         if ours is not None and theirs is not None and ours != theirs:
             self.report(
                 NGINX_PREFIX + spec.name,
@@ -122,13 +124,21 @@ class _Reader:
 
     def report_others(self) -> None:
         """Problems of the names under our prefixes that no parser reads."""
-        supported = {spec.name for spec in ANNOTATIONS}
+        supported = {spec.name: spec for spec in ANNOTATIONS}
         for key in self.annotations:
             for prefix in (OUR_PREFIX, NGINX_PREFIX):
                 name = key.removeprefix(prefix)
-                if name == key or name in supported:
+                if name == key:
                     continue
-                if name in _UNSUPPORTED:
+                if name in supported:
+                    if prefix == NGINX_PREFIX and supported[name].ours_only:
+                        self.report(
+                            key,
+                            "UnknownAnnotation",
+                            f"no annotation has this name; did you mean {OUR_PREFIX}{name}?",
+                            "warning",
+                        )
+                elif name in _UNSUPPORTED:
                     self.report_unsupported(key, name)
                 else:
                     self.report(key, "UnknownAnnotation", f"no annotation has this name{_suggestion(name)}", "warning")

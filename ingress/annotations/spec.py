@@ -31,6 +31,8 @@ class AnnotationSpec(msgspec.Struct, frozen=True, kw_only=True):
     risk: Risk
     unsafe_to_ignore: bool
     """A value that does not parse closes the routes (503) instead of leaving the default."""
+    ours_only: bool = False
+    """ingress-nginx has none of this name: under its prefix it is unknown."""
     only_with: str = ""
     """The switch without which this one means nothing, so that it closes nothing either."""
     default: str

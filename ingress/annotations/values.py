@@ -53,6 +53,7 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     limit_burst_multiplier: int | None = None
     limit_whitelist: tuple[str, ...] | None = None
     limit_allowlist: tuple[str, ...] | None = None
+    max_requests: int | None = None
     enable_cors: bool | None = None
     cors_allow_origin: tuple[str, ...] | None = None
     cors_allow_methods: tuple[str, ...] | None = None

@@ -216,6 +216,12 @@ _LIMITS = _flags(
     ("max_header_bytes", Size(), "All header lines of a request together, in bytes; beyond: 431."),
     ("max_header_fields", Count(1, 10_000), "Header lines of a request; beyond: 431."),
     ("max_connections", Count(0, 10_000_000), "Client connections per worker; 0: what the open-files limit allows."),
+    (
+        "max_requests",
+        Count(0, 10_000_000),
+        "Requests to backends under way per worker; beyond: 503 with Retry-After. 0: no limit.",
+        "--max-requests-in-flight",
+    ),
     ("upstream_keepalive_connections", Count(0, 100_000), "Idle connections kept per endpoint and worker."),
     ("body_min_rate", Count(0, 1_000_000), "Bytes per second below which a request body is cut off; 0: never."),
     setting=True,

@@ -232,6 +232,7 @@ class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """``None``: not set."""
 
     body_size: int | str | None = None
+    requests: int | None = None
 
 
 class TrafficPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

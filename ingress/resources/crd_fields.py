@@ -99,7 +99,7 @@ TRAFFIC_POLICY: Final = our_object(
             ),
             "timeouts": Fields({"connect": DURATION_TEXT, "read": DURATION_TEXT, "send": DURATION_TEXT}),
             "retries": Fields({"attempts": Number(minimum=0, maximum=10)}, required=("attempts",)),
-            "limits": Fields({"bodySize": SIZE_VALUE}),
+            "limits": Fields({"bodySize": SIZE_VALUE, "requests": Number(minimum=0, maximum=1_000_000)}),
             "requestHeaders": HEADER_EDITS,
             "responseHeaders": HEADER_EDITS,
             "cors": _CORS,

@@ -70,6 +70,7 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance = PLAIN_BALANCE
     affinity: Affinity | None = None
     ejection: Ejection = PLAIN_EJECTION
+    max_requests: int = 0
 
     @property
     def service_key(self) -> Key:
@@ -80,11 +81,19 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
         """The key of the cluster in the table."""
         name = f"{self.namespace}/{self.service}:{self.port}"
         shape = [*_balance_text(self.balance), *_affinity_text(self.affinity), *_ejection_text(self.ejection)]
+        if self.max_requests:
+            shape.append(f"max-requests={self.max_requests}")
         return f"{name}?{'&'.join(shape)}" if shape else name
 
     def shaped(self, cluster: Cluster) -> Cluster:
         """``cluster`` with what this key says of it."""
-        return msgspec.structs.replace(cluster, balance=self.balance, affinity=self.affinity, ejection=self.ejection)
+        return msgspec.structs.replace(
+            cluster,
+            balance=self.balance,
+            affinity=self.affinity,
+            ejection=self.ejection,
+            max_requests=self.max_requests,
+        )
 
 
 def _balance_text(balance: Balance) -> list[str]:

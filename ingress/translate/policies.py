@@ -54,6 +54,7 @@ def read_policy(policy: TrafficPolicy) -> PolicyReading:
     reader.put("max_retries", "spec.retries.attempts", None if spec.retries is None else spec.retries.attempts)
     place = "spec.limits.bodySize"
     reader.put("max_body_bytes", place, reader.parse(place, parse_size, spec.limits.body_size))
+    reader.put("max_requests", "spec.limits.requests", spec.limits.requests)
     reader.headers("request_headers", "spec.requestHeaders", spec.request_headers)
     reader.headers("response_headers", "spec.responseHeaders", spec.response_headers)
     if spec.access is not None:

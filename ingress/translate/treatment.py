@@ -104,6 +104,7 @@ class Treatments:
             "rate_limit": values.rate_limit(str(ingress.ref)),
             "balance": values.balance,
             "affinity": values.cookie_affinity,
+            "max_requests": values.max_requests,
             "ssl_redirect": values.ssl_redirect,
         }
         if values.custom_headers is not None:

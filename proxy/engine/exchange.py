@@ -39,6 +39,8 @@ _REQUEST_ID: Final = fields.REQUEST_ID
 REPLAY_LIMIT: Final = 64 * 1024
 """Bytes of a request body kept until the response begins, so that it can be sent again."""
 
+_NO_CLUSTER: Final = local_response(503, error="NoEndpoints")
+
 _IDEMPOTENT: Final = frozenset(
     {b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"}
 )
@@ -92,7 +94,7 @@ class Exchange(ExchangeState):
         cluster = self.cluster = state.clusters.get(route.cluster)
         endpoint = None if cluster is None else cluster.choose(self, (), now)
         if endpoint is None:
-            self._answer_at_once(local_response(503, error="NoEndpoints"))
+            self._answer_at_once(_NO_CLUSTER if cluster is None else cluster.refusal())
             return
         self._use(endpoint, now)
 

@@ -117,6 +117,11 @@ class ExchangeState:
         return self.runtime.allowances
 
     @property
+    def under_way(self) -> int:
+        """Requests of the worker that are not answered yet, tunnels aside."""
+        return self.runtime.active - self.runtime.tunnels
+
+    @property
     def canonical_host(self) -> str:
         """The host without port, in lower case; empty where the request named none."""
         try:

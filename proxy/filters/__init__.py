@@ -24,6 +24,7 @@ from proxy.filters.cors import Cors
 from proxy.filters.header_rules import HeaderRules
 from proxy.filters.hsts import StrictTransport
 from proxy.filters.https_redirect import HttpsRedirect
+from proxy.filters.in_flight import InFlight
 from proxy.filters.rate_limit import RateLimit
 from proxy.filters.redirect import Redirect
 
@@ -31,6 +32,7 @@ __all__ = ["FILTERS", "Allowances", "ExchangeView", "Filter"]
 
 FILTERS: Final[tuple[type[Filter], ...]] = (
     HttpsRedirect,
+    InFlight,
     AccessLists,
     Cors,
     RateLimit,

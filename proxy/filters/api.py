@@ -25,6 +25,10 @@ class ExchangeView(Protocol):
         """What clients may still ask for, shared by all workers."""
 
     @property
+    def under_way(self) -> int:
+        """Requests of the worker that are not answered yet, this one among them; without those that became tunnels."""
+
+    @property
     def scheme(self) -> bytes:
         """``http`` or ``https``, as the client used it."""
 

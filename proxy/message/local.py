@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["EXPLANATIONS", "ChangeLines", "LocalResponse", "local_response", "render"]
+__all__ = ["EXPLANATIONS", "OVERLOADED", "ChangeLines", "LocalResponse", "local_response", "render"]
 
 EXPLANATIONS: Final[dict[int, str]] = {
     400: "The request is malformed.",
@@ -63,6 +63,12 @@ def local_response(
 
 
 def render(
+OVERLOADED: Final = local_response(
+    503, error="Overloaded", message="Too many requests at once. Try again in a second.", fields=b"Retry-After: 1\r\n"
+)
+"""Beyond a limit of requests under way (RFC 9110 section 10.2.3): to wait here would only move the queue."""
+
+
     response: LocalResponse,
     *,
     request_id: bytes,

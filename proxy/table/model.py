@@ -317,7 +317,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     send_proxy: ProxyProtocol = ""
     """A PROXY protocol header before anything else on each connection."""
     max_requests: int = 0
-    """Requests under way per worker; beyond: 503 with Retry-After. 0: no limit."""
+    """Requests under way per worker, tunnels among them; beyond: 503 with Retry-After. 0: no limit."""
     affinity: Affinity | None = None
     ejection: Ejection = Ejection()
 
@@ -345,6 +345,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """0: no limit, bodies stream. More: 413."""
     max_connections: int = 0
     """Client connections of one worker. 0: what the limit of open files allows. Beyond: 503 and close."""
+    max_requests: int = 0
+    """Requests to backends under way per worker, tunnels aside; beyond: 503 with Retry-After. 0: no limit but that of
+    connections."""
 
     tls_min_version: TlsVersion = "1.2"
     tls_ciphers: str = ""

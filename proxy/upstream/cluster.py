@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol
 
+from proxy.message.local import OVERLOADED, LocalResponse, local_response
 from proxy.message.request import RequestHead
 from proxy.table import Balance, Cluster, Ejection, HashPart
 from proxy.upstream.affinity import CookieAffinity
@@ -49,6 +50,7 @@ class ClusterState:
         "_hash_key",
         "_in_turn",
         "_random",
+        "_max_requests",
         "_ring",
         "_turn",
         "endpoints",
@@ -68,6 +70,7 @@ class ClusterState:
         self._turn = random.randrange(1 << 16)
         self._chooser: Chooser = round_robin
         self._in_turn = True
+        self._max_requests = 0
         """Each in turn, and nothing else matters: not worth a call."""
         self._hash_key: tuple[HashPart, ...] = ()
         self._ring: HashRing | None = None
@@ -102,6 +105,9 @@ class ClusterState:
         self._ring = None
         self._affinity = None
 
+        self._max_requests = cluster.max_requests
+        if cluster.max_requests:
+            self._in_turn = False
     def choose(self, view: RequestView, tried: Sequence[EndpointState], now: float) -> EndpointState | None:
         """The endpoint for the next try; ``None`` where every one was tried or there is none."""
         endpoints = self.endpoints
@@ -121,6 +127,8 @@ class ClusterState:
     ) -> EndpointState | None:
         """The endpoint that the client was sent to before, or one to come back to."""
         asked = affinity.asked(view.head)
+        elif not tried and self._is_full():
+            return None
         if asked is not None and asked not in tried and (not asked.suspect or asked.admits(now, self._random)):
             view.set_cookie = b""
             return asked
@@ -160,6 +168,15 @@ class ClusterState:
         return endpoint.failed(now, may_eject=out * 100 <= share * len(self.endpoints))
 
     def has_healthy(self, tried: Sequence[EndpointState]) -> bool:
+    def _is_full(self) -> bool:
+        """As many requests are under way as may be."""
+        limit = self._max_requests
+        return limit > 0 and sum(state.active for state in self.endpoints) >= limit
+
+    def refusal(self) -> LocalResponse:
+        """What a request hears for which there is no endpoint."""
+        return OVERLOADED if self._is_full() else local_response(503, error="NoEndpoints")
+
         """Whether an endpoint is left that no failure speaks against.
 
         A retry there is none that the budget is for: the failure took its endpoint out, so only the requests that

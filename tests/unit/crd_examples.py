@@ -29,7 +29,7 @@ GOOD: list[tuple[str, Spec]] = [
             "targetSelector": {"kind": "Ingress", "matchLabels": {"app": "web"}},
             "timeouts": {"connect": "500ms", "read": "1m30s", "send": "1h"},
             "retries": {"attempts": 0},
-            "limits": {"bodySize": "8Mi"},
+            "limits": {"bodySize": "8Mi", "requests": 50},
             "requestHeaders": EDITS,
             "responseHeaders": EDITS,
             "cors": {
@@ -122,6 +122,7 @@ BAD: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(retries={"attempts": 11}), "spec.retries.attempts"),
     ("TrafficPolicy", _policy(retries={}), "spec.retries.attempts"),
     ("TrafficPolicy", _policy(limits={"bodySize": "8q"}), "spec.limits.bodySize"),
+    ("TrafficPolicy", _policy(limits={"requests": -1}), "spec.limits.requests"),
     ("TrafficPolicy", _policy(limits={"bodySize": "-1"}), "spec.limits.bodySize"),
     *(
         ("TrafficPolicy", _policy(requestHeaders=_set(name)), "spec.requestHeaders.set[0].name")

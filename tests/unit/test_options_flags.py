@@ -83,6 +83,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "--access-log-format": ("combined", "combined"),
     "--log-format": ("json", "json"),
     "--log-level": ("debug", "debug"),
+    "--max-requests-in-flight": ("5000", 5000),
     "--trusted-proxies": ("10.0.0.0/8,fd00::/8", ("10.0.0.0/8", "fd00::/8")),
     "--proxy-protocol-from": ("10.0.0.0/8,fd01::/16", ("10.0.0.0/8", "fd01::/16")),
     "--https-redirect-port": ("8443", 8443),
