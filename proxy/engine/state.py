@@ -33,6 +33,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Shared between generations: their endpoints change in place."""
     default: CompiledRoute | None
     trusted: Networks
+    proxies: Networks
+    """Peers whose connections begin with a PROXY protocol header."""
 
 
 EMPTY = State(
@@ -42,9 +44,8 @@ EMPTY = State(
     matcher=Matcher({}),
     clusters={},
     default=None,
-    proxies: Networks
-    """Peers whose connections begin with a PROXY protocol header."""
     trusted=Networks(()),
+    proxies=Networks(()),
 )
 
 
@@ -54,7 +55,6 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     Raises:
         CompileError: nothing was changed.
     """
-    proxies=Networks(()),
     if not delta.reset and delta.generation != old.generation + 1:
         raise CompileError(f"generation {delta.generation} does not follow {old.generation}")
     table = apply_delta(old.table, delta)
@@ -63,6 +63,10 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
         trusted = Networks(settings.trusted_proxies) if settings != old.settings else old.trusted
     except ValueError as error:
         raise CompileError(f"settings.trusted_proxies: {error}") from error
+    try:
+        proxies = Networks(settings.proxy_protocol_from) if settings != old.settings else old.proxies
+    except ValueError as error:
+        raise CompileError(f"settings.proxy_protocol_from: {error}") from error
     everything = delta.reset or settings != old.settings
     matcher = _compile_matcher(old, delta, table, telemetry, everything=everything)
     default = old.default
@@ -72,10 +76,6 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     wanted = table.clusters if delta.reset else {key: value for key, value in delta.clusters.items() if value}
     added = [key for key in wanted if key not in clusters]
     if delta.reset:
-    try:
-        proxies = Networks(settings.proxy_protocol_from) if settings != old.settings else old.proxies
-    except ValueError as error:
-        raise CompileError(f"settings.proxy_protocol_from: {error}") from error
         gone = [key for key in clusters if key not in table.clusters]
     else:
         gone = [key for key, value in delta.clusters.items() if value is None and key in clusters]
@@ -99,6 +99,7 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
         clusters=clusters,
         default=default,
         trusted=trusted,
+        proxies=proxies,
     )
     return state, settle
 
@@ -109,7 +110,6 @@ def _compile_matcher(
     settings = table.settings
 
     def compiled(pattern: str) -> HostMatcher[CompiledRoute]:
-        proxies=proxies,
         return compile_host(
             table.hosts[pattern],
             lambda route: CompiledRoute(route, pattern, settings, telemetry),

@@ -62,13 +62,13 @@ def local_response(
     )
 
 
-def render(
 OVERLOADED: Final = local_response(
     503, error="Overloaded", message="Too many requests at once. Try again in a second.", fields=b"Retry-After: 1\r\n"
 )
 """Beyond a limit of requests under way (RFC 9110 section 10.2.3): to wait here would only move the queue."""
 
 
+def render(
     response: LocalResponse,
     *,
     request_id: bytes,

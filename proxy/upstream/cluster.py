@@ -49,8 +49,8 @@ class ClusterState:
         "_ejection",
         "_hash_key",
         "_in_turn",
-        "_random",
         "_max_requests",
+        "_random",
         "_ring",
         "_turn",
         "endpoints",
@@ -68,9 +68,9 @@ class ClusterState:
         self._random = random
         # Not 0: the workers and replicas together would all begin with the first endpoint.
         self._turn = random.randrange(1 << 16)
+        self._max_requests = 0
         self._chooser: Chooser = round_robin
         self._in_turn = True
-        self._max_requests = 0
         """Each in turn, and nothing else matters: not worth a call."""
         self._hash_key: tuple[HashPart, ...] = ()
         self._ring: HashRing | None = None
@@ -96,6 +96,9 @@ class ClusterState:
         else:
             self._affinity = CookieAffinity(cluster.affinity, self.key, self.endpoints)
             self._in_turn = False
+        self._max_requests = cluster.max_requests
+        if cluster.max_requests:
+            self._in_turn = False
 
     def retire(self) -> None:
         """The table no longer names this cluster."""
@@ -105,9 +108,6 @@ class ClusterState:
         self._ring = None
         self._affinity = None
 
-        self._max_requests = cluster.max_requests
-        if cluster.max_requests:
-            self._in_turn = False
     def choose(self, view: RequestView, tried: Sequence[EndpointState], now: float) -> EndpointState | None:
         """The endpoint for the next try; ``None`` where every one was tried or there is none."""
         endpoints = self.endpoints
@@ -118,6 +118,8 @@ class ClusterState:
             choice = endpoints[self._turn % len(endpoints)]
             if not choice.suspect and not tried:
                 return choice
+        elif not tried and self._is_full():
+            return None
         elif self._affinity is not None:
             return self._choose_again(self._affinity, view, tried, now)
         return self._choose_any(view, tried, now)
@@ -127,8 +129,6 @@ class ClusterState:
     ) -> EndpointState | None:
         """The endpoint that the client was sent to before, or one to come back to."""
         asked = affinity.asked(view.head)
-        elif not tried and self._is_full():
-            return None
         if asked is not None and asked not in tried and (not asked.suspect or asked.admits(now, self._random)):
             view.set_cookie = b""
             return asked
@@ -159,15 +159,6 @@ class ClusterState:
         pool = admitted or left
         return pool[0] if ring is not None else self._chooser(pool, self._turn, self._random)
 
-    def failed(self, endpoint: EndpointState, now: float) -> bool:
-        """A try of ``endpoint`` failed; true where that ejected it."""
-        share = self._ejection.max_percent
-        if share >= 100:
-            return endpoint.failed(now)
-        out = 1 + sum(state.is_out for state in self.endpoints if state is not endpoint)
-        return endpoint.failed(now, may_eject=out * 100 <= share * len(self.endpoints))
-
-    def has_healthy(self, tried: Sequence[EndpointState]) -> bool:
     def _is_full(self) -> bool:
         """As many requests are under way as may be."""
         limit = self._max_requests
@@ -177,6 +168,15 @@ class ClusterState:
         """What a request hears for which there is no endpoint."""
         return OVERLOADED if self._is_full() else local_response(503, error="NoEndpoints")
 
+    def failed(self, endpoint: EndpointState, now: float) -> bool:
+        """A try of ``endpoint`` failed; true where that ejected it."""
+        share = self._ejection.max_percent
+        if share >= 100:
+            return endpoint.failed(now)
+        out = 1 + sum(state.is_out for state in self.endpoints if state is not endpoint)
+        return endpoint.failed(now, may_eject=out * 100 <= share * len(self.endpoints))
+
+    def has_healthy(self, tried: Sequence[EndpointState]) -> bool:
         """Whether an endpoint is left that no failure speaks against.
 
         A retry there is none that the budget is for: the failure took its endpoint out, so only the requests that
