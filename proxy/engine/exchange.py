@@ -46,7 +46,7 @@ _IDEMPOTENT: Final = frozenset(
 )
 """RFC 9110 section 9.2.2 and the registry of methods."""
 
-_TRANSPORT_FAILURES: Final = frozenset({"UpstreamClosed", "UpstreamReset", "UpstreamTimeout"})
+_TRANSPORT_FAILURES: Final = frozenset({"UpstreamClosed", "UpstreamReset", "UpstreamTimeout", "UpstreamTlsFailed"})
 """Failures of the way or the process, which speak against the endpoint; a malformed response does not."""
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import Final
 
 import msgspec
 
 from proxy.engine.route import CompiledRoute
 from proxy.message.networks import Networks
 from proxy.routing import HostMatcher, Matcher, compile_host
-from proxy.table import Settings, Table
+from proxy.table import Certificate, Cluster, Settings, Table
 from proxy.table.feed import Delta, apply_delta
 from proxy.telemetry import Telemetry
+from proxy.tls import BadCertificate
 from proxy.upstream.cluster import ClusterState
+from proxy.upstream.tls import ClientTls, client_tls
 
 __all__ = ["EMPTY", "CompileError", "State", "compile_state"]
+
+logger = logging.getLogger("pyngress.worker")
+
+_PLAIN: Final = (None, "")
 
 
 class CompileError(Exception):
@@ -73,7 +81,8 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     if everything or not isinstance(delta.default, msgspec.UnsetType):
         default = None if table.default is None else CompiledRoute(table.default, "", settings, telemetry)
     clusters = old.clusters
-    wanted = table.clusters if delta.reset else {key: value for key, value in delta.clusters.items() if value}
+    wanted = table.clusters if delta.reset else _changed_clusters(delta, table)
+    made = {key: _client_tls(key, value, table.certificates) for key, value in wanted.items() if value.tls is not None}
     added = [key for key in wanted if key not in clusters]
     if delta.reset:
         gone = [key for key in clusters if key not in table.clusters]
@@ -87,7 +96,7 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
 
     def settle() -> None:
         for key, value in wanted.items():
-            clusters[key].update(value)
+            clusters[key].update(value, *made.get(key, _PLAIN))
         for key in gone:
             old.clusters[key].retire()
 
@@ -102,6 +111,29 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
         proxies=proxies,
     )
     return state, settle
+
+
+def _changed_clusters(delta: Delta, table: Table) -> dict[str, Cluster]:
+    """Those that changed, and those that show a certificate that did."""
+    changed = {key: value for key, value in delta.clusters.items() if value}
+    if delta.certificates:
+        changed |= {
+            key: cluster
+            for key, cluster in table.clusters.items()
+            if cluster.tls is not None and cluster.tls.certificate in delta.certificates
+        }
+    return changed
+
+
+def _client_tls(key: str, cluster: Cluster, certificates: Mapping[str, Certificate]) -> tuple[ClientTls | None, str]:
+    """What a cluster's connections are secured with, or why it cannot be used: no reason to keep the rest back."""
+    assert cluster.tls is not None
+    certificate = certificates.get(cluster.tls.certificate or "")
+    try:
+        return client_tls(cluster.tls, certificate, cluster.protocol), ""
+    except BadCertificate as bad:
+        logger.warning("cluster %s answers 503: TLS to its endpoints: %s", key, bad.reason)
+        return None, "BadUpstreamTls"
 
 
 def _compile_matcher(

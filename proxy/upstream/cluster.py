@@ -12,6 +12,7 @@ from proxy.table import Balance, Cluster, Ejection, HashPart
 from proxy.upstream.affinity import CookieAffinity
 from proxy.upstream.balance import Chooser, HashRing, least_requests, random_two, round_robin, smallest_latency
 from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.tls import ClientTls
 
 __all__ = ["ClusterState", "RequestView"]
 
@@ -57,6 +58,7 @@ class ClusterState:
         "key",
         "measures",
         "retry_tokens",
+        "why_none",
     )
 
     def __init__(self, key: str, random: Random) -> None:
@@ -76,14 +78,21 @@ class ClusterState:
         self._ring: HashRing | None = None
         self._affinity: CookieAffinity | None = None
         self._ejection = Ejection()
+        self.why_none = "NoEndpoints"
+        """The reason, where there is no endpoint."""
 
-    def update(self, cluster: Cluster) -> None:
-        """Take the new value; endpoints that stay keep their connections and their health."""
-        known = {(state.address, state.port, state.by_name): state for state in self.endpoints}
+    def update(self, cluster: Cluster, tls: ClientTls | None = None, fault: str = "") -> None:
+        """Take the new value; endpoints that stay keep their connections and their health.
+
+        ``tls`` is made of ``cluster.tls``; with other settings an endpoint is another one. ``fault``: the reason why
+        the cluster cannot be used at all.
+        """
+        self.why_none = fault or "NoEndpoints"
+        known = {(state.address, state.port, state.by_name, state.tls): state for state in self.endpoints}
         endpoints: list[EndpointState] = []
-        for endpoint in cluster.endpoints:
-            state = known.pop((endpoint.address, endpoint.port, cluster.by_name), None)
-            state = state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name)
+        for endpoint in () if fault else cluster.endpoints:
+            state = known.pop((endpoint.address, endpoint.port, cluster.by_name, tls), None)
+            state = state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name, tls=tls)
             state.ejection = cluster.ejection
             endpoints.append(state)
         for gone in known.values():
@@ -166,7 +175,7 @@ class ClusterState:
 
     def refusal(self) -> LocalResponse:
         """What a request hears for which there is no endpoint."""
-        return OVERLOADED if self._is_full() else local_response(503, error="NoEndpoints")
+        return OVERLOADED if self._is_full() else local_response(503, error=self.why_none)
 
     def failed(self, endpoint: EndpointState, now: float) -> bool:
         """A try of ``endpoint`` failed; true where that ejected it."""

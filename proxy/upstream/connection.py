@@ -186,12 +186,13 @@ class UpstreamConnection(ResponseReader, asyncio.Protocol):
                 self.resume_reading()
             self.endpoint.keep(self, self._keep_limit, now)
 
+    def _is_undelivered(self) -> bool:
+        return is_undelivered(self.transport, self._written_before)
+
     def _fail(self, reason: str) -> None:
         exchange = self.exchange
         self.exchange = None
-        self.undelivered = (
-            reason == "UpstreamClosed" and not self.responded and is_undelivered(self.transport, self._written_before)
-        )
+        self.undelivered = reason == "UpstreamClosed" and not self.responded and self._is_undelivered()
         self.usable = False
         self.transport.abort()
         if exchange is not None:

@@ -16,7 +16,7 @@ import socket
 import struct
 from typing import Final
 
-__all__ = ["is_undelivered"]
+__all__ = ["acknowledged", "is_undelivered"]
 
 _BYTES_ACKED: Final = struct.Struct("=120xQ")
 """``tcpi_bytes_acked`` in Linux's ``struct tcp_info`` (since 4.1); it counts the SYN as one."""
@@ -25,14 +25,19 @@ _BYTES_ACKED: Final = struct.Struct("=120xQ")
 def is_undelivered(transport: asyncio.BaseTransport, written_before: int) -> bool:
     """True when the peer, which has ended its stream, acknowledged nothing beyond the first ``written_before`` bytes.
 
-    To be asked only after that end was seen. False where that cannot be known: no TCP, no Linux, a socket that is gone.
+    To be asked only after that end was seen. False where that cannot be known.
     """
+    return 0 <= acknowledged(transport) <= written_before + 1
+
+
+def acknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the peer has acknowledged, and one for its connection. -1: no TCP, no Linux, a socket that is gone."""
     handle = transport.get_extra_info("socket")
     if handle is None or not hasattr(socket, "TCP_INFO"):
-        return False
+        return -1
     try:
         info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         (acked,) = _BYTES_ACKED.unpack_from(info)
     except (OSError, struct.error):
-        return False
-    return bool(acked <= written_before + 1)
+        return -1
+    return int(acked)

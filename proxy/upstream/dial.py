@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+import ssl
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
-from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.connection import FINISH_TIME, UpstreamConnection
 from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.tls import SESSION_TIME, ClientTls, Handshake, HandshakeRefused, handshake_failure
+from proxy.upstream.tls_connection import TlsConnection
 
 __all__ = ["Dial", "DialCaller", "Dialer"]
 
@@ -66,8 +68,10 @@ class Dialer:
             self._failed(dial, "NameNotResolved")
         except ConnectionRefusedError:
             self._failed(dial, "ConnectRefused")
-        except OSError:
-            self._failed(dial, "ConnectFailed")
+        except HandshakeRefused as refused:
+            self._failed(dial, refused.reason)
+        except OSError as error:
+            self._failed(dial, "ConnectFailed" if endpoint.tls is None else handshake_failure(error))
         else:
             if dial.caller is not None and connection.usable:
                 dial.caller.dialled(connection)
@@ -77,10 +81,8 @@ class Dialer:
                 endpoint.keep(connection, self.keep_limit, monotonic())
 
     async def _connect(self, endpoint: EndpointState, timeout: float) -> UpstreamConnection:
-        make: Callable[[], UpstreamConnection] = lambda: UpstreamConnection(endpoint, self.keep_limit)  # noqa: E731
         if not endpoint.by_name:
-            _, connection = await self._loop.create_connection(make, endpoint.address, endpoint.port)
-            return connection
+            return await self._open(endpoint, endpoint.address, timeout)
         found = await self._loop.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
         addresses = [info[4][0] for info in found]
         if not self.allow_local_names:
@@ -92,12 +94,34 @@ class Dialer:
             try:
                 # Each address gets its share of the time: one that is silent must not hide the others.
                 async with asyncio.timeout(timeout / len(addresses)):
-                    _, connection = await self._loop.create_connection(make, str(address), endpoint.port)
+                    return await self._open(endpoint, str(address), timeout)
             except OSError as error:
                 last = error
-            else:
-                return connection
         raise last if last is not None else socket.gaierror("no address")
+
+    async def _open(self, endpoint: EndpointState, address: str, timeout: float) -> UpstreamConnection:
+        tls = endpoint.tls
+        if tls is None:
+            _, connection = await self._loop.create_connection(
+                lambda: UpstreamConnection(endpoint, self.keep_limit), address, endpoint.port
+            )
+            return connection
+        transport, secured = await self._loop.create_connection(
+            lambda: TlsConnection(endpoint, self.keep_limit),
+            address,
+            endpoint.port,
+            ssl=_handshake(endpoint, tls),
+            server_hostname=endpoint.address,
+            ssl_handshake_timeout=timeout,
+            ssl_shutdown_timeout=FINISH_TIME,
+        )
+        try:
+            tls.check(transport.get_extra_info("ssl_object"))
+        except HandshakeRefused:
+            endpoint.session = None
+            secured.close()
+            raise
+        return secured
 
     def _failed(self, dial: Dial, reason: str) -> None:
         if dial.caller is not None:
@@ -108,6 +132,15 @@ class Dialer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _handshake(endpoint: EndpointState, tls: ClientTls) -> ssl.SSLContext:
+    """What stands in for the context: event loops ask it for nothing but ``wrap_bio``."""
+    session = endpoint.session
+    if session is not None and monotonic() - endpoint.session_at > SESSION_TIME:
+        session = endpoint.session = None
+    server_name = tls.server_name(endpoint.address, by_name=endpoint.by_name)
+    return cast(ssl.SSLContext, Handshake(tls, server_name, session))
 
 
 class _RefusedName(Exception):  # noqa: N818 - a verdict, not an error of ours

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Final
 from proxy.table import Ejection
 
 if TYPE_CHECKING:
+    import ssl
+
     from proxy.upstream.connection import UpstreamConnection
+    from proxy.upstream.tls import ClientTls
 
 __all__ = ["EWMA_DECAY", "SLOW_RETURN", "EndpointState"]
 
@@ -45,10 +48,13 @@ class EndpointState:
         "port",
         "retired",
         "returned_at",
+        "session",
+        "session_at",
         "suspect",
+        "tls",
     )
 
-    def __init__(self, address: str, port: int, *, by_name: bool) -> None:
+    def __init__(self, address: str, port: int, *, by_name: bool, tls: ClientTls | None = None) -> None:
         self.address = address
         self.port = port
         self.by_name = by_name
@@ -74,6 +80,11 @@ class EndpointState:
         self.latency = 0.0
         """Exponentially weighted moving average of response times, seconds."""
         self.latency_at = 0.0
+        self.tls = tls
+        """``None``: plain text."""
+        self.session: ssl.SSLSession | None = None
+        """The newest TLS session with this endpoint, and since when, as of ``time.monotonic``."""
+        self.session_at = 0.0
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection that is still open, or ``None``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -60,8 +61,8 @@ Script = Callable[[Conversation, Backend], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_backend(script: Script) -> AsyncIterator[Backend]:
-    """A backend that runs ``script`` for each connection."""
+async def raw_backend(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
+    """A backend that runs ``script`` for each connection; with ``tls``, for each whose handshake succeeded."""
     backend = Backend()
     writers: set[asyncio.StreamWriter] = set()
 
@@ -73,7 +74,7 @@ async def raw_backend(script: Script) -> AsyncIterator[Backend]:
         writers.discard(writer)
         writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22, ssl=tls)
     backend.port = server.sockets[0].getsockname()[1]
     try:
         yield backend

@@ -25,6 +25,8 @@ from proxy.table import (
     RouteAction,
     Settings,
     Table,
+    UpstreamProtocol,
+    UpstreamTls,
 )
 from proxy.table.feed import difference
 from proxy.worker.worker import LogTarget, Worker
@@ -128,6 +130,8 @@ def one_route(
     https_redirect: bool = False,
     certificates: dict[str, Certificate] | None = None,
     server_names: dict[str, str] | None = None,
+    tls: UpstreamTls | None = None,
+    protocol: UpstreamProtocol = "http1",
 ) -> Table:
     """A table in which :data:`HOST` goes to backends on loopback; any port may be one that nobody listens on.
 
@@ -149,6 +153,8 @@ def one_route(
                 balance=balance or Balance(),
                 affinity=affinity,
                 ejection=ejection or Ejection(),
+                tls=tls,
+                protocol=protocol,
             )
         },
         certificates=certificates or {},
