@@ -67,6 +67,11 @@ COUNTERS: Final = {
         "upstream_connect_failures", "counter", (), "Connections to endpoints that failed."
     ),
     "upstream_reused": _metric("upstream_reused", "counter", (), "Requests sent on a kept connection."),
+    "http2_connections": _metric("http2_connections", "counter", (), "Client connections that spoke HTTP/2."),
+    "http2_resets": _metric("http2_resets", "counter", (), "HTTP/2 requests that their clients gave up."),
+    "http2_floods": _metric(
+        "http2_floods", "counter", (), "HTTP/2 connections ended for asking for more than they may (ENHANCE_YOUR_CALM)."
+    ),
     "ejections": _metric("upstream_ejections", "counter", (), "Endpoints taken out for failing."),
     "retries_denied": _metric("retries_denied", "counter", (), "Retries that the budget did not allow."),
     "log_lines_dropped": _metric("access_log_lines_dropped", "counter", (), "Access log lines nobody read in time."),

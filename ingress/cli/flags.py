@@ -184,6 +184,8 @@ _REQUESTS = _flags(
         Networks(),
         "Networks whose connections begin with a PROXY protocol header (v1, v2), which must be there. Repeatable.",
     ),
+    ("http2", "switch", "Offer HTTP/2 over TLS (ALPN)."),
+    ("h2c", "switch", "Take HTTP/2 without TLS too, from clients that begin with it."),
     ("https_redirect_port", Port(any_free=False), "Port that clients reach https on, named in redirects unless 443."),
     ("merge_slashes", "switch", "Treat // in a path as /."),
     ("allow_underscores", "switch", "Forward header names with an underscore; off: they are dropped."),

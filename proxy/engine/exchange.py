@@ -130,7 +130,7 @@ class Exchange(ExchangeState):
             for request_body in route.body_filters:
                 response = request_body(self, size)
                 if response is not None:
-                    self._cut_short(response)
+                    self.cut_short(response)
                     return
         if self.replayable:
             self.kept.append(data)
@@ -172,7 +172,7 @@ class Exchange(ExchangeState):
 
     def body_failed(self, error: BadRequest) -> None:
         """The request body is malformed: its end will never be known."""
-        self._cut_short(local_response(error.status, error=error.reason, close=True))
+        self.cut_short(local_response(error.status, error=error.reason, close=True))
 
     def downstream_blocked(self) -> None:
         """The client takes the response slower than it comes."""
@@ -448,7 +448,7 @@ class Exchange(ExchangeState):
         assert self.cluster is not None
         return any(state not in self.tried for state in self.cluster.endpoints)
 
-    def _cut_short(self, response: LocalResponse) -> None:
+    def cut_short(self, response: LocalResponse) -> None:
         """Answer before the request is whole, or truncate where a response has begun."""
         if not self.running:
             return
@@ -518,7 +518,7 @@ class Exchange(ExchangeState):
                 upstream.close()
                 self.upstream_failed(upstream, late)
         elif late == "BodyTimeout":
-            self._cut_short(local_response(408, error=late, close=True))
+            self.cut_short(local_response(408, error=late, close=True))
         elif late:
             self.error = late
             self._drop_upstream()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["record", "record_refusal"]
 
 _NO_LABELS: Final = Labels()
-_PROTOCOLS: Final = ("HTTP/1.0", "HTTP/1.1")
 
 
 def record(exchange: Exchange, now: float) -> None:
@@ -45,6 +44,7 @@ def record(exchange: Exchange, now: float) -> None:
     if log is None:
         return
     head = exchange.head
+    facts = exchange.downstream.facts
     addresses, statuses = exchange.tries()
     log.write(
         time(),
@@ -52,7 +52,7 @@ def record(exchange: Exchange, now: float) -> None:
         head.method,
         head.host,
         head.target,
-        _PROTOCOLS[head.minor],
+        facts.protocols[head.minor],
         exchange.status,
         exchange.request_bytes,
         exchange.response_bytes,
@@ -65,7 +65,7 @@ def record(exchange: Exchange, now: float) -> None:
         statuses,
         upstream_duration,
         exchange.retries,
-        exchange.downstream.facts.tls_version,
+        facts.tls_version,
         exchange.error,
     )
 

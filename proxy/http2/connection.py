@@ -82,8 +82,8 @@ class Http2Connection:
         try:
             engine.receive_data(data)
         except ProtocolError as error:
-            self.failed = True
             code = int(error.error_code)
+            self.fail(code)
             return [ConnectionFailed(code, _REASONS.get(code, "Http2ProtocolError"))]
         for event in out:
             if isinstance(event, StreamReset):
@@ -106,6 +106,12 @@ class Http2Connection:
     def tick(self) -> None:
         """A second went by: the peer may again do what only costs."""
         self._engine.patience.tick()
+
+    @property
+    def unfinished_block(self) -> int:
+        """The number of the header block whose beginning came and whose end did not; 0: there is none. Bytes of any
+        frame that is not whole count as the beginning of one."""
+        return self._engine.unfinished_block
 
     # ---- streams
 

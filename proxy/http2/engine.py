@@ -45,7 +45,10 @@ from proxy.http2.limits import Limits, Patience
 
 __all__ = ["Engine"]
 
+_SETTINGS: Final = 0x4
 _END_STREAM: Final = 0x1
+_ACK: Final = 0x1
+_PREFACE_LENGTH: Final = 24
 
 
 class _Goaways(H2ConnectionStateMachine):
@@ -69,11 +72,20 @@ class _Frames(FrameBuffer):
         super().__init__(server=server)
         self._limit = limits.max_header_block
         self._block = 0
+        self.blocks = 0
+        """Header blocks that ended."""
+
+    @property
+    def is_inside(self) -> bool:
+        """A frame or a header block has begun and not ended."""
+        return bool(self._data or self._headers_buffer or 0 < self._preamble_len < _PREFACE_LENGTH)
 
     def __next__(self) -> Frame:
         data = self._data
-        if len(data) >= 3 and (data[0] << 16 | data[1] << 8 | data[2]) > self.max_frame_size:
-            raise FrameTooLargeError("frame above the announced size")
+        if len(data) >= 5:
+            length = data[0] << 16 | data[1] << 8 | data[2]
+            if length > self.max_frame_size or (length and data[3] == _SETTINGS and data[4] & _ACK):
+                raise FrameTooLargeError("frame above its size")
         return super().__next__()
 
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
@@ -83,6 +95,8 @@ class _Frames(FrameBuffer):
             self._block = (self._block if isinstance(last, ContinuationFrame) else 0) + len(last.data)
             if self._block > self._limit:
                 raise DenialOfServiceError("header block above the limit")
+        elif isinstance(frame, HeadersFrame):
+            self.blocks += 1
         return frame
 
 
@@ -106,13 +120,14 @@ class Engine(H2Connection):
         )
         self.out: list[events.Event] = []
         self.patience = Patience()
+        self._greeted = False
         self.refuses = False
         """We said GOAWAY."""
         self.last_accepted = 0
         """The last stream that we act on since."""
         self._limits = limits
         self.state_machine = _Goaways()
-        self.incoming_buffer = _Frames(limits, server=not client)
+        self.incoming_buffer: _Frames = _Frames(limits, server=not client)
         initial: dict[int, int] = {
             SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
             SettingCodes.MAX_HEADER_LIST_SIZE: limits.max_header_list,
@@ -128,10 +143,21 @@ class Engine(H2Connection):
         self.initiate_connection()
         self.increment_flow_control_window(limits.connection_window - self.inbound_flow_control_window)
 
+    @property
+    def unfinished_block(self) -> int:
+        """See ``Http2Connection``."""
+        frames = self.incoming_buffer
+        return frames.blocks + 1 if frames.is_inside else 0
+
     # ---- receiving
 
     def _receive_frame(self, frame: Frame) -> list[LibraryEvent]:
         kind = frame.__class__
+        if not self._greeted:
+            # The preface ends with SETTINGS (RFC 9113 section 3.4).
+            if kind is not SettingsFrame or "ACK" in frame.flags:
+                raise ProtocolError("no SETTINGS in the preface")
+            self._greeted = True
         if kind is DataFrame:
             assert isinstance(frame, DataFrame)
             if not frame.data and "END_STREAM" not in frame.flags:
@@ -140,6 +166,9 @@ class Engine(H2Connection):
             self._count_control()
         super()._receive_frame(frame)
         return []
+
+    def _terminate_connection(self, error_code: ErrorCodes) -> None:
+        """The connection says GOAWAY, once, wherever the error came from."""
 
     def _count_control(self) -> None:
         if not self.patience.control():
@@ -210,8 +239,10 @@ class Engine(H2Connection):
             self.release_connection(size)
             if self._stream_is_closed_by_end(number):
                 raise StreamClosedError(number)
-            # The peer may not know yet that we reset it.
             self._count_control()
+            if self._stream_closed_by(number) is StreamClosedBy.RECV_RST_STREAM:
+                self._prepare_for_sending([RstStreamFrame(number, error_code=codes.STREAM_CLOSED)])
+            # Else the peer may not know yet that we reset it.
             return [], []
         self._inbound_flow_control_window_manager.window_consumed(size)
         ended = "END_STREAM" in frame.flags

@@ -22,13 +22,15 @@ _MAX_REQUEST_ID: Final = 128
 class ClientFacts:
     """What is the same for every request of one connection, rendered once."""
 
-    __slots__ = ("address", "constant", "is_tls", "port", "scheme", "tls_version", "trusted")
+    __slots__ = ("address", "constant", "is_tls", "port", "protocols", "scheme", "tls_version", "trusted")
 
     def __init__(self, *, address: str, tls_version: str, port: int, trusted: bool) -> None:
         self.address = address
         self.tls_version = tls_version
         """Such as ``TLSv1.3``; empty on a plain connection."""
         self.is_tls = is_tls = bool(tls_version)
+        self.protocols = ("HTTP/1.0", "HTTP/1.1")
+        """What the access log calls the versions of its requests, by ``RequestHead.minor``."""
         self.port = port
         self.trusted = trusted
         self.scheme = b"https" if is_tls else b"http"

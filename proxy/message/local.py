@@ -19,6 +19,7 @@ EXPLANATIONS: Final[dict[int, str]] = {
     413: "The request body is larger than this route allows.",
     414: "The request line is too long.",
     417: "The expectation cannot be met.",
+    421: "This connection is for another host.",
     429: "Too many requests. Try again later.",
     431: "The request header fields are too large.",
     500: "The proxy failed to handle this request.",

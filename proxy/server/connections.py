@@ -76,6 +76,11 @@ class Connections:
         """The transport ended."""
         self._members.discard(connection)
 
+    def replace(self, before: Member, after: Member) -> None:
+        """``before`` turned out to speak what ``after`` does."""
+        self._members.discard(before)
+        self._members.add(after)
+
     def has_room(self, pending: int = 0) -> bool:
         """Whether a further connection would be served; ``pending`` ones are still in their handshake."""
         return len(self._members) + pending < self._effective_limit()

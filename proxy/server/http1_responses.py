@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import socket
 import struct
-import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -18,13 +15,13 @@ from proxy.message.forwarding import ClientFacts
 from proxy.message.request import NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 from proxy.server.http1_phases import CLOSED_PHASE, HEAD_PHASE
+from proxy.server.kernel import unsent_bytes
 
 if TYPE_CHECKING:
     from proxy.server.connections import Connections
 
 __all__ = ["Http1Responses"]
 
-_INT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on and 0 seconds: closing sends a reset."""
 
@@ -148,15 +145,7 @@ class Http1Responses(asyncio.Protocol):
         self._progress.begin(monotonic(), self._unsent())
 
     def _unsent(self) -> int:
-        """Bytes that the client did not take yet, as far as buffers here and in the kernel tell."""
-        size = self.transport.get_write_buffer_size()
-        handle = self.transport.get_extra_info("socket")
-        if handle is not None:
-            # The kernel's share can be megabytes, and moves long before it asks for more.
-            with contextlib.suppress(OSError):
-                (queued,) = _INT.unpack(fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
-                size += queued
-        return size
+        return unsent_bytes(self.transport)
 
     def _end(self) -> None:
         """Everything was read that will be: close once it is written."""

@@ -17,6 +17,7 @@ from proxy.server.connections import Connections
 from proxy.server.first_bytes import look
 from proxy.server.http1 import Http1Connection
 from proxy.server.introduced import IntroducedConnection
+from proxy.server.negotiation import NegotiatedConnection, PriorKnowledgeConnection
 
 __all__ = ["Listeners"]
 
@@ -70,6 +71,8 @@ class Listeners:
         return self._serve_plain(None)
 
     def _serve_plain(self, told: Ends | None) -> asyncio.Protocol:
+        if self._connections.runtime.state.settings.h2c:
+            return PriorKnowledgeConnection(self._connections, told)
         return Http1Connection(self._connections, told)
 
     def cut_handshakes(self) -> int:
@@ -111,7 +114,7 @@ class Listeners:
                 if self._connections.is_introduced(peer):
                     told = await self._read_introduction(accepted)
             await self._loop.connect_accepted_socket(
-                lambda: Http1Connection(self._connections, told),
+                lambda: NegotiatedConnection(self._connections, told),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=runtime.state.settings.tls_handshake_timeout,

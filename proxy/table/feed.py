@@ -171,6 +171,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     routes: list[RouteStats] = []
     counters: dict[str, int] = {}
     """Since the last Stats: ``accepted``, ``refused_limit``, ``proxy_header_failures``, ``bad_requests``,
+    ``http2_connections``, ``http2_resets``, ``http2_floods``,
     ``tls_handshakes``, ``tls_handshake_failures``, ``upstream_connects``, ``upstream_connect_failures``,
     ``upstream_reused``, ``ejections``, ``retries_denied``, ``log_lines_dropped``, ``unrouted`` (requests that no route
     matched)."""

@@ -130,6 +130,9 @@ class Telemetry:
         "accepted",
         "bad_requests",
         "ejections",
+        "http2_connections",
+        "http2_floods",
+        "http2_resets",
         "log_lines_dropped",
         "proxy_header_failures",
         "refused_limit",
@@ -156,6 +159,9 @@ class Telemetry:
         self.upstream_connects = 0
         self.upstream_connect_failures = 0
         self.upstream_reused = 0
+        self.http2_connections = 0
+        self.http2_resets = 0
+        self.http2_floods = 0
         self.ejections = 0
         self.retries_denied = 0
         self.log_lines_dropped = 0

@@ -34,7 +34,7 @@ CIPHERS: Final = ":".join(
 """For TLS 1.2: the "intermediate" list of Mozilla's server-side TLS guide, without finite-field DHE. Security level 2
 refuses RSA keys below 2048 bits and SHA-1 signatures, as Debian and Red Hat do for nginx."""
 
-ALPN: Final = ("http/1.1",)
+ALPN: Final = ("h2", "http/1.1")
 VERSIONS: Final[dict[TlsVersion, ssl.TLSVersion]] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 _REASONS: Final = {
@@ -55,9 +55,9 @@ class BadCertificate(ValueError):  # noqa: N818 - a verdict on input, as BadPath
         self.reason = reason
 
 
-def make_context(certificate: Certificate | None, ciphers: str = "") -> ssl.SSLContext:
+def make_context(certificate: Certificate | None, ciphers: str = "", *, http2: bool = True) -> ssl.SSLContext:
     """A context under the policy of this package. ``ciphers``: for TLS 1.2, in place of the usual ones; a list that
-    :func:`are_ciphers` takes. Raises :class:`BadCertificate`.
+    :func:`are_ciphers` takes. ``http2``: offer it. Raises :class:`BadCertificate`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -66,7 +66,7 @@ def make_context(certificate: Certificate | None, ciphers: str = "") -> ssl.SSLC
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
     context.set_ciphers(ciphers or CIPHERS)
-    context.set_alpn_protocols(list(ALPN))
+    context.set_alpn_protocols([name for name in ALPN if http2 or name != "h2"])
     if certificate is not None:
         load_pair(context, certificate)
     return context

@@ -22,6 +22,7 @@ from typing import Final
 
 from proxy.table import Certificate, TlsVersion
 from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context
+from proxy.tls.names import note_certificate, note_server_name
 from proxy.tls.self_signed import self_signed
 
 __all__ = ["CertificateStore", "silence_bad_server_names"]
@@ -47,6 +48,7 @@ class CertificateStore:
         self.failures: dict[str, str] = {}
         """Certificate key → why it does not load, for those that were asked for."""
         self._wanted_ciphers = self._ciphers = ""
+        self._http2 = True
         self._listener = make_context(None)
         self._listener.sni_callback = self._on_server_name
 
@@ -59,16 +61,20 @@ class CertificateStore:
         reset: bool = False,
         min_version: TlsVersion = "1.2",
         ciphers: str = "",
+        http2: bool = True,
     ) -> None:
         """Apply a change: ``None`` as a value removes the key, ``reset`` forgets all others first.
 
         ``default`` is the key of the default certificate, ``min_version`` the lowest version spoken and ``ciphers``
-        those of TLS 1.2 (empty: the usual ones, as where OpenSSL knows none of them), as they are from now on. Never
-        fails: nothing is loaded here.
+        those of TLS 1.2 (empty: the usual ones, as where OpenSSL knows none of them), as they are from now on;
+        ``http2``: offer it. Never fails: nothing is loaded here.
         """
         self._listener.minimum_version = VERSIONS[min_version]
         if ciphers != self._wanted_ciphers:
             self._change_ciphers(ciphers)
+        if http2 != self._http2:
+            self._http2 = http2
+            self._forget_contexts()
         if reset:
             certificates = dict.fromkeys(self._certificates) | dict(certificates)
             self._exact.clear()
@@ -113,6 +119,7 @@ class CertificateStore:
         """Called by OpenSSL in each handshake, also without a server name. ``None``: go on."""
         try:
             connection.context = self.context_for(server_name)
+            note_server_name(connection, server_name)
         except Exception:  # noqa: BLE001 - raising here would print a traceback per handshake
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
@@ -124,6 +131,10 @@ class CertificateStore:
             logger.warning("OpenSSL knows no cipher of the list for TLS 1.2: the usual ones hold")
         self._ciphers = wanted if usable else ""
         self._listener.set_ciphers(self._ciphers or CIPHERS)
+        self._forget_contexts()
+
+    def _forget_contexts(self) -> None:
+        """Each is made anew for the next handshake that asks for it."""
         self._contexts.clear()
         self._self_made = None
 
@@ -135,10 +146,11 @@ class CertificateStore:
             if certificate is None or key in self.failures:
                 return None
             try:
-                context = make_context(certificate, self._ciphers)
+                context = make_context(certificate, self._ciphers, http2=self._http2)
             except BadCertificate as bad:
                 self.failures[key] = bad.reason
                 return None
+            note_certificate(context, certificate.chain_pem)
             if len(self._contexts) >= self._max_contexts:
                 del self._contexts[next(iter(self._contexts))]
         self._contexts[key] = context
@@ -149,7 +161,7 @@ class CertificateStore:
         if context is not None:
             return context
         if self._self_made is None:
-            self._self_made = make_context(self_signed(), self._ciphers)
+            self._self_made = make_context(self_signed(), self._ciphers, http2=self._http2)
         return self._self_made
 
 

@@ -96,6 +96,7 @@ class Worker:
             reset=delta.reset,
             min_version=state.settings.tls_min_version,
             ciphers=state.settings.tls_ciphers,
+            http2=state.settings.http2,
         )
         self.runtime.state = state
         settle()

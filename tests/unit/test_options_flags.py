@@ -86,6 +86,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "--max-requests-in-flight": ("5000", 5000),
     "--trusted-proxies": ("10.0.0.0/8,fd00::/8", ("10.0.0.0/8", "fd00::/8")),
     "--proxy-protocol-from": ("10.0.0.0/8,fd01::/16", ("10.0.0.0/8", "fd01::/16")),
+    "--http2": ("false", False),
+    "--h2c": ("true", True),
     "--https-redirect-port": ("8443", 8443),
     "--merge-slashes": ("false", False),
     "--allow-underscores": ("true", True),

@@ -343,12 +343,21 @@ def test_the_context_of_every_certificate_forbids_what_the_listener_forbids(stor
         assert context.num_tickets == 0
 
 
-def test_alpn_agrees_on_http_1_1_and_nothing_else(store: CertificateStore) -> None:
-    """A client that prefers h2 gets http/1.1; one that offers only h2 gets no protocol."""
-    for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["h2"], None)):
+def test_alpn_agrees_on_http_2_and_1_1_and_nothing_else(store: CertificateStore) -> None:
+    """HTTP/2 is preferred, in whatever order it is offered; without it in the settings it is not agreed on."""
+    for http2, offered, agreed in (
+        (True, ["http/1.1", "h2"], "h2"),
+        (True, ["http/1.1"], "http/1.1"),
+        (True, ["spdy/3"], None),
+        (False, ["h2", "http/1.1"], "http/1.1"),
+        (False, ["h2"], None),
+        (True, ["h2"], "h2"),
+    ):
+        store.update({}, {}, None, http2=http2)
         context = client_context()
         context.set_alpn_protocols(offered)
-        assert connect(store, "foo.com", context=context).client.selected_alpn_protocol() == agreed
+        for name in ("foo.com", "unknown.org"):
+            assert connect(store, name, context=context).client.selected_alpn_protocol() == agreed
 
 
 def test_no_ticket_is_given_out(store: CertificateStore) -> None:

@@ -1,0 +1,133 @@
+"""Request heads from fields, under the rules that HTTP/1.1 heads have (RFC 9113 section 8.3.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.http2.events import Fields
+from proxy.http2.fields import Malformed, are_clean, check_field
+from proxy.message import fields as kinds
+from proxy.message.errors import BadRequest
+from proxy.message.request import NO_BODY, RequestHead
+from proxy.table import Settings
+
+__all__ = ["read_request"]
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_TARGET: Final = re.compile(rb"[\x21-\x7e]+\Z")
+_SCHEMES: Final = (b"http", b"https")
+_METHODS: Final = frozenset(
+    b"GET HEAD POST PUT DELETE PATCH OPTIONS COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND"
+    b" ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK SOURCE"
+    b" QUERY".split()
+)
+"""Those that the HTTP/1.1 side takes."""
+_REFUSED: Final = {b"CONNECT": "ConnectRefused", b"TRACE": "TraceRefused"}
+_PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
+
+
+def read_request(head: RequestHead, fields: Fields, *, ended: bool, settings: Settings) -> bytes:
+    """Fill ``head`` (a fresh or used one) from the fields of a request; the protocol of an extended CONNECT (RFC 8441),
+    else nothing. ``ended``: no body follows.
+
+    Raises:
+        Malformed: it is no request.
+        BadRequest: it is one that is refused; method and target are set as far as they came.
+    """
+    head.reset()
+    pseudo = _take_pseudo(fields)
+    method = head.method = pseudo.get(b":method", b"")
+    target = head.target = pseudo.get(b":path", b"")
+    protocol = pseudo.get(b":protocol", b"")
+    _check_pseudo(pseudo, method, target, protocol)
+    lines = _take_fields(head, fields, len(pseudo), pseudo.get(b":authority", b""), settings)
+    if len(target) + len(method) > settings.max_request_line:
+        raise BadRequest("RequestLineTooLong", 414)
+    if method == b"CONNECT" and protocol == b"websocket" and not ended:
+        _settle_websocket(head, lines)
+        return protocol
+    if method not in _METHODS:
+        refused = _REFUSED.get(method)
+        raise BadRequest(refused or "UnknownMethod", 405 if refused else 501)
+    if not ended and kinds.CONTENT_LENGTH not in head.special:
+        # A body without a length ends by its coding.
+        head.plain = False
+        head.special[kinds.TRANSFER_ENCODING] = b"chunked"
+    head.settle(method, 1, lines)
+    if ended and head.content_length != NO_BODY:
+        raise Malformed("BodyMissing")
+    return b""
+
+
+def _take_pseudo(fields: Fields) -> dict[bytes, bytes]:
+    pseudo: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name[:1] != b":":
+            break
+        if name in pseudo or name not in _PSEUDO:
+            raise Malformed("BadPseudoHeader")
+        pseudo[name] = value
+    return pseudo
+
+
+def _check_pseudo(pseudo: dict[bytes, bytes], method: bytes, target: bytes, protocol: bytes) -> None:
+    if not _TOKEN.match(method):
+        raise Malformed("BadMethod")
+    if b":protocol" in pseudo:
+        if method != b"CONNECT" or not _TOKEN.match(protocol):
+            raise Malformed("BadProtocol")
+    elif method == b"CONNECT":
+        if b":scheme" in pseudo or b":path" in pseudo or not pseudo.get(b":authority"):
+            raise Malformed("BadConnect")
+        return
+    if pseudo.get(b":scheme", b"").lower() not in _SCHEMES:
+        raise Malformed("BadScheme")
+    if not _TARGET.match(target) or (target[:1] != b"/" and (target != b"*" or method != b"OPTIONS")):
+        raise Malformed("BadPath")
+    authority = pseudo.get(b":authority")
+    if authority is not None and (not _TARGET.match(authority) or b"@" in authority):
+        raise Malformed("BadAuthority")
+
+
+def _take_fields(head: RequestHead, fields: Fields, start: int, authority: bytes, settings: Settings) -> bytes:
+    """The header lines, beginning with Host."""
+    if authority:
+        head.add_field(b"host", authority)
+        parts = [b"Host: %b\r\n" % authority]
+    else:
+        parts = []
+    cookies: list[bytes] = []
+    add = head.add_field
+    for name, value in fields[start:] if start else fields:
+        check_field(name, value)
+        if name == b"cookie":
+            cookies.append(value)
+            continue
+        if name == b"host" and authority:
+            if value.lower() != authority.lower():
+                raise Malformed("AuthorityIsNotHost")
+            continue
+        add(name, value)
+        parts.append(b"%b: %b\r\n" % (name, value))
+    if cookies:
+        # Crumbs of one field (RFC 9113 section 8.2.3).
+        parts.append(b"cookie: %b\r\n" % b"; ".join(cookies))
+    lines = b"".join(parts)
+    if not are_clean(lines, len(parts)):
+        raise Malformed("BadHeaderValue")
+    if len(lines) > settings.max_header_bytes:
+        raise BadRequest("HeadersTooLarge", 431)
+    if len(parts) > settings.max_header_fields:
+        raise BadRequest("TooManyHeaders", 431)
+    return lines
+
+
+def _settle_websocket(head: RequestHead, lines: bytes) -> None:
+    """A WebSocket handshake, as HTTP/1.1 backends know it: a GET that asks for an upgrade."""
+    head.plain = False
+    for kind in (kinds.CONTENT_LENGTH, kinds.EXPECT, kinds.TE):
+        if kind in head.special:
+            raise Malformed("BadConnect")
+    head.settle(b"GET", 1, lines)
+    head.upgrade = True
