@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+import re2
+
 from ingress.resources.values import (
     COOKIE_PATH,
     MAX_SIZE,
@@ -38,6 +40,8 @@ __all__ = [
     "parse_same_site",
     "parse_seconds",
     "parse_size",
+    "parse_subject",
+    "parse_url",
 ]
 
 T = TypeVar("T", bound=str)
@@ -55,6 +59,9 @@ _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SAME_SITE: Final = {"strict": "Strict", "lax": "Lax", "none": "None"}
 _OBJECT: Final = re.compile(
     r"(?:([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/)?([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?)", re.ASCII
+)
+_URL: Final = re.compile(
+    r"https?://[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?([/?#]([A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?", re.ASCII
 )
 _DURATION_UNITS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -164,6 +171,26 @@ def parse_same_site(text: str) -> str:
     if text.lower() not in _SAME_SITE:
         raise BadValue("is none of Strict, Lax, None")
     return _SAME_SITE[text.lower()]
+
+
+def parse_subject(text: str) -> str:
+    """An expression (RE2) for the subject of a certificate, as ingress-nginx: it begins with ``CN=``."""
+    if not text.startswith("CN=") or len(text) > 512 or not text.isprintable():
+        raise BadValue('is not an expression that begins with "CN="')
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(text, options)
+    except re2.error:
+        raise BadValue("is not an expression of RE2") from None
+    return text
+
+
+def parse_url(text: str) -> str:
+    """An absolute http or https URL (RFC 3986)."""
+    if len(text) > 2048 or _URL.fullmatch(text) is None:
+        raise BadValue("is not a URL that begins with http:// or https://")
+    return text
 
 
 def parse_object(text: str) -> tuple[str, str]:

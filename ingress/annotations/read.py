@@ -60,6 +60,7 @@ def parse_annotations(metadata: ObjectMeta, *, source: Source | None = None) -> 
     annotations = msgspec.convert(values, Annotations)
     reader.check_balance(annotations)
     reader.check_aliases(annotations)
+    reader.check_client_certificates(annotations)
     return ParsedAnnotations(
         values=annotations,
         problems=tuple(sorted(reader.problems, key=lambda problem: problem.sort_key)),
@@ -177,6 +178,17 @@ class _Reader:
             if value is not None and decided is not None and value != decided:
                 prefix = OUR_PREFIX if OUR_PREFIX + name in self.annotations else NGINX_PREFIX
                 self.report(prefix + name, "AnnotationShadowed", f"{decider} is set too and decides", "warning")
+
+    def check_client_certificates(self, values: Annotations) -> None:
+        """Who asks for client certificates and names nobody who signs them does not mean to let everybody in."""
+        if values.auth_tls_secret is not None or values.auth_tls_verify_client == "off":
+            return
+        for name in ("auth-tls-verify-client", "auth-tls-match-cn"):
+            for prefix in _PREFIXES:
+                if prefix + name in self.annotations and not self.refused:
+                    self.refused = True
+                    message = "needs auth-tls-secret, which is absent; the routes of this Ingress answer 503"
+                    self.report(prefix + name, "BadAnnotation", message)
 
     def report(self, name: str, reason: str, message: str, severity: Severity = "error") -> None:
         key = name[: MAX_SHOWN * 2]

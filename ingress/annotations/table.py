@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ingress.annotations.client_certificates import CLIENT_CERTIFICATES
 from ingress.annotations.forwarding import FORWARDING
 from ingress.annotations.protection import PROTECTION
 from ingress.annotations.spec import NGINX_PREFIX, OUR_PREFIX, AnnotationSpec, Consequence, UnsupportedAnnotation
@@ -18,7 +19,7 @@ __all__ = [
     "UnsupportedAnnotation",
 ]
 
-ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (*FORWARDING, *PROTECTION)
+ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (*FORWARDING, *PROTECTION, *CLIENT_CERTIFICATES)
 
 _IGNORED: Final = """
     affinity-canary-behavior affinity-mode app-root auth-always-set-cookie auth-cache-duration auth-cache-key
@@ -44,9 +45,7 @@ _IGNORED: Final = """
 """Going on without these may surprise, but lets nobody in."""
 
 _REFUSED: Final = """
-    auth-secret auth-snippet auth-tls-error-page auth-tls-match-cn auth-tls-pass-certificate-to-upstream
-    auth-tls-secret auth-tls-verify-client auth-tls-verify-depth auth-type auth-url configuration-snippet satisfy
-    server-snippet
+    auth-secret auth-snippet auth-type auth-url configuration-snippet satisfy server-snippet
 """
 """These keep people out, or (the snippets) may; ingress-nginx itself refuses snippets unless told otherwise."""
 

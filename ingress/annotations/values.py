@@ -61,6 +61,14 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cors_allow_credentials: bool | None = None
     cors_expose_headers: tuple[str, ...] | None = None
     cors_max_age: int | None = None
+    auth_tls_secret: tuple[str, str] | None = None
+    """Namespace (empty: that of the Ingress) and name of a Secret."""
+    auth_tls_verify_client: Literal["on", "off", "optional", "optional_no_ca"] | None = None
+    auth_tls_verify_depth: int | None = None
+    auth_tls_match_cn: str | None = None
+    auth_tls_error_page: str | None = None
+    auth_tls_pass_certificate_to_upstream: bool | None = None
+    auth_tls_refuse_in_handshake: bool | None = None
 
     @property
     def balance(self) -> Balance | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
-from ingress.resources import Problem
-from ingress.translate.part import GOES_FIRST, Finding, IngressPart, RouteClaim
-from proxy.table import Host, HostPattern, Route
+from ingress.resources import ObjectRef, Problem
+from ingress.translate.part import GOES_FIRST, REFUSED, Finding, IngressPart, RouteClaim
+from proxy.table import ClientCertificates, Host, HostPattern, Route
 
 __all__ = ["HostShare", "MergedHost", "merge_host", "shares_of"]
 
@@ -37,34 +37,76 @@ def shares_of(part: IngressPart) -> dict[HostPattern, HostShare]:
 
 def merge_host(pattern: HostPattern, shares: Sequence[HostShare]) -> MergedHost:
     """One host of all who name it. ``shares`` come oldest first."""
-    problems: list[Problem] = []
+    asker, lost_askers, problems = _asker([share.part for share in shares])
     owners: dict[tuple[HostPattern, str, str], IngressPart] = {}
     routes: list[Route] = []
     for share in shares:
         for claim in share.claims:
             owner = owners.setdefault(claim.slot, share.part)
             if owner is share.part:
-                routes.append(claim.route)
+                routes.append(_refused(claim.route) if share.part.ref in lost_askers else claim.route)
             else:
                 problems.append(share.part.problem(claim.field, _lost_route(claim, owner)))
-    default, lost = _host_default(pattern, [share.part for share in shares])
+    default, lost = _host_default(pattern, [share.part for share in shares], lost_askers)
     routes.sort(key=lambda route: (route.path, route.kind))
-    return MergedHost(host=Host(routes=tuple(routes), default=default), problems=(*problems, *lost))
+    host = Host(routes=tuple(routes), default=default)
+    if asker is not None and asker.clients is not None:
+        host = _asked(host, asker.clients.rules)
+    return MergedHost(host=host, problems=(*problems, *lost))
 
 
-def _host_default(pattern: HostPattern, parts: Sequence[IngressPart]) -> tuple[Route | None, list[Problem]]:
+def _asker(parts: Sequence[IngressPart]) -> tuple[IngressPart | None, set[ObjectRef], list[Problem]]:
+    """Who decides what the host asks of its clients: the oldest that asks anything. Others that ask something else
+    lose, with all their routes: those must not be served under rules that may be weaker."""
+    askers = [part for part in parts if part.clients is not None]
+    if not askers:
+        return None, set(), []
+    owner, *others = askers
+    problems = []
+    lost = set()
+    for part in others:
+        assert part.clients is not None, "it is among those that ask"
+        assert owner.clients is not None, "it is among those that ask"
+        if part.clients.rules == owner.clients.rules:
+            continue
+        message = (
+            f"{owner.ref} {GOES_FIRST} and decides what a host of both asks of its clients; there, the routes of this "
+            "Ingress answer 503"
+        )
+        lost.add(part.ref)
+        problems.append(part.problem(part.clients.field, Finding(reason="ClientCertificatesConflict", message=message)))
+    return owner, lost, problems
+
+
+def _asked(host: Host, rules: ClientCertificates | None) -> Host:
+    """``host`` with what it asks; ``None``: that is not settled, and nobody is let in."""
+    if rules is not None:
+        return msgspec.structs.replace(host, client_certificates=rules)
+    default = Route(action=REFUSED) if host.default is None else _refused(host.default)
+    return Host(routes=tuple(_refused(route) for route in host.routes), default=default)
+
+
+def _refused(route: Route) -> Route:
+    return msgspec.structs.replace(route, action=REFUSED)
+
+
+def _host_default(
+    pattern: HostPattern, parts: Sequence[IngressPart], refused: Container[ObjectRef]
+) -> tuple[Route | None, list[Problem]]:
     """The default backend of the host: that of its oldest Ingress that has one."""
     having = [part for part in parts if part.defaults]
     if not having:
         return None, []
     owner, *others = having
     default = owner.defaults[pattern]
+    if owner.ref in refused:
+        default = _refused(default)
     message = f"{owner.ref} {GOES_FIRST} and decides the default backend of host {pattern}"
     finding = Finding(reason="DefaultBackendConflict", message=message, severity="warning")
     return default, [
         part.problem("spec.defaultBackend", finding)
         for part in others
-        if part.defaults[pattern].action != default.action
+        if part.defaults[pattern].action != owner.defaults[pattern].action
     ]
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+
 from ingress.annotations import Annotations, parse_annotations
 from ingress.options import Options
 from ingress.resources import Ingress, IngressBackend, IngressClass, IngressPath, Problem, Severity, TypedReference
 from ingress.resources.names import host_fault
+from ingress.translate.client_certificates import client_claim
 from ingress.translate.lookup import Lookup
 from ingress.translate.part import (
     ANY_HOST,
+    REFUSED,
     BackendKey,
     BackendUse,
+    ClientClaim,
     IngressPart,
     RouteClaim,
     TlsClaim,
@@ -21,12 +26,14 @@ from ingress.translate.part import (
 )
 from ingress.translate.paths import BadRoutePath, route_path
 from ingress.translate.responses import read_response
-from ingress.translate.treatment import Treatments
+from ingress.translate.treatment import Treatments, written_as
 from proxy.table import Forward, HostPattern, Labels, Respond, Route, RouteAction
 
-__all__ = ["REFUSED", "UNUSABLE_BACKEND", "read_ingress"]
+__all__ = ["UNUSABLE_BACKEND", "read_ingress"]
 
-REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
+_ASKING: Final = tuple(f"auth-tls-{name}]" for name in ("secret", "verify-client", "verify-depth", "match-cn"))
+"""The ends of the fields of annotations that say whom to let in."""
+
 UNUSABLE_BACKEND: Final = Respond(status=503, reason="the backend of this route is not usable")
 
 
@@ -64,11 +71,15 @@ class _Reader:
             return IngressPart(ref=ingress.ref, age=age_of(ingress), source=ingress.source, problems=(*self.problems,))
         tls = self.read_tls()  # first: it decides which routes redirect
         hosts = self.read_rules()
+        clients = self.read_clients()
         defaults: dict[HostPattern, Route] = {}
         if spec.default_backend is not None:
             action, labels = self.backend(spec.default_backend, "spec.defaultBackend")
             for host in (*hosts, ANY_HOST):
                 defaults[host] = self.route(host, action, labels)
+            if clients is not None and ANY_HOST not in hosts:
+                # Requests for hosts that nobody names cannot be asked there.
+                defaults[ANY_HOST] = self.route(ANY_HOST, REFUSED, labels)
         elif not spec.rules:
             self.report("spec", "NothingToServe", "neither rules nor a default backend", "warning")
         for field, finding in self.treatments.findings:
@@ -83,9 +94,25 @@ class _Reader:
             defaults=defaults,
             backends=tuple(self.backends),
             tls=tls,
+            clients=clients,
             applied_policies=tuple(self.treatments.applied),
             problems=(*self.problems, *self.treatments.problems),
         )
+
+    def read_clients(self) -> ClientClaim | None:
+        """What clients have to show."""
+        claim, findings = client_claim(self.annotations, self.ingress.metadata.namespace, self.lookup)
+        if self.refused and any(problem.field.endswith(_ASKING) for problem in self.problems):
+            # What is wrong with the wish must not open the host to the routes of others.
+            claim = ClientClaim()
+        if claim is None:
+            return None
+        field = f"metadata.annotations[{written_as(self.ingress, 'auth-tls-secret')}]"
+        for finding in findings:
+            self.report(field, finding.reason, finding.message, finding.severity)
+        if not self.ingress.spec.rules:
+            self.report(field, "BadAnnotation", "needs hosts, which this Ingress has none of; its requests get 503")
+        return msgspec.structs.replace(claim, field=field)
 
     def read_rules(self) -> tuple[HostPattern, ...]:
         """The hosts of all rules; their routes go to ``claims``."""

@@ -7,7 +7,7 @@ import datetime
 import msgspec
 
 from ingress.options import Options
-from ingress.resources import ConfigMap, Ingress, Key, Problem
+from ingress.resources import Ingress, Key, Problem
 from ingress.translate.certificates import PartClaims, SecretReading, claim_names, name_certificate
 from ingress.translate.classes import select_ingress
 from ingress.translate.conflicts import merge_host, shares_of
@@ -17,7 +17,7 @@ from ingress.translate.lookup import Objects, Recorder
 from ingress.translate.memory import Memory, backend_problems, in_age_order
 from ingress.translate.part import IngressPart
 from ingress.translate.problems import in_order
-from ingress.translate.wanted import config_maps_in, without_missing_config_maps
+from ingress.translate.wanted import named_in, without_missing
 
 __all__ = ["Judge"]
 
@@ -62,11 +62,11 @@ class Judge:
         return msgspec.structs.replace(ingress, metadata=msgspec.structs.replace(metadata, creation_timestamp=created))
 
     def _certain(self, problems: tuple[Problem, ...], recorder: Recorder) -> tuple[Problem, ...]:
-        """Without those that only tell that a ConfigMap is missing which is not read yet."""
+        """Without those that only tell that a Secret or ConfigMap is missing which is not read yet."""
         memory = self._memory
-        for key in config_maps_in(recorder.asked):
-            if not memory.is_wanted(ConfigMap, key) or memory.is_unread(ConfigMap, key):
-                return without_missing_config_maps(problems)
+        for kind, key in named_in(recorder.asked):
+            if not memory.is_wanted(kind, key) or memory.is_unread(kind, key):
+                return without_missing(problems)
         return problems
 
     def _readings(self, part: IngressPart) -> dict[Key, SecretReading]:

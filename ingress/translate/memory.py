@@ -44,10 +44,10 @@ from ingress.translate.table_draft import TableDraft
 from ingress.translate.translation import Translation
 from ingress.translate.wanted import (
     WantedObjects,
-    config_maps_in,
+    named_in,
     wanted_by,
     wanted_object,
-    without_missing_config_maps,
+    without_missing,
 )
 from proxy.table import Certificate, Host
 
@@ -176,9 +176,8 @@ class Memory:
         if not selection.ours:
             return None, selection.problems
         part = read_ingress(ingress, self._options, recorder, ingress_class=selection.ingress_class)
-        doubtful = any(self.is_unread(ConfigMap, asked) for asked in config_maps_in(recorder.asked))
-        if doubtful:
-            part = msgspec.structs.replace(part, problems=without_missing_config_maps(part.problems))
+        if any(self.is_unread(kind, asked) for kind, asked in named_in(recorder.asked)):
+            part = msgspec.structs.replace(part, problems=without_missing(part.problems))
         return part, selection.problems
 
     def _exchange(self, key: Key, old: IngressPart | None, new: IngressPart | None) -> None:

@@ -9,16 +9,18 @@ import msgspec
 
 from ingress.annotations.hash_key import format_hash_key
 from ingress.resources import Ingress, Key, ObjectRef, Problem, Severity, Source
-from proxy.table import Affinity, Balance, Cluster, Ejection, HostPattern, Route
+from proxy.table import Affinity, Balance, ClientCertificates, Cluster, Ejection, HostPattern, Respond, Route
 
 __all__ = [
     "ANY_HOST",
     "GOES_FIRST",
     "PLAIN_BALANCE",
     "PLAIN_EJECTION",
+    "REFUSED",
     "Age",
     "BackendKey",
     "BackendUse",
+    "ClientClaim",
     "Finding",
     "IngressPart",
     "RouteClaim",
@@ -34,6 +36,8 @@ PLAIN_BALANCE: Final = Cluster().balance
 
 PLAIN_EJECTION: Final = Cluster().ejection
 """Likewise."""
+
+REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
 
 GOES_FIRST: Final = "goes first (by age, then name)"
 """What a loser hears of the winner."""
@@ -146,6 +150,14 @@ class RouteClaim(msgspec.Struct, frozen=True, kw_only=True):
         return (self.host, self.route.kind, path)
 
 
+class ClientClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Ingress asks of all clients of its hosts."""
+
+    rules: ClientCertificates | None = None
+    """``None``: it cannot be settled, so that nobody is let in."""
+    field: str = ""
+
+
 class TlsClaim(msgspec.Struct, frozen=True, kw_only=True):
     """One ``spec.tls`` entry with a Secret."""
 
@@ -171,6 +183,8 @@ class IngressPart(msgspec.Struct, frozen=True, kw_only=True):
     """The default backend as a route: of each host, and of :data:`ANY_HOST`. Empty: it has none."""
     backends: tuple[BackendUse, ...] = ()
     tls: tuple[TlsClaim, ...] = ()
+    clients: ClientClaim | None = None
+    """``None``: it asks nothing of clients."""
     applied_policies: tuple[tuple[Key, ObjectRef], ...] = ()
     """Each TrafficPolicy that shaped this part, and the Ingress or Service that it is attached to."""
     problems: tuple[Problem, ...] = ()

@@ -21,7 +21,7 @@ from ingress.translate.policies import Attached, attach, attached_to, selects_se
 from ingress.translate.wishes import Wishes, cluster_of, layered, policy_of
 from proxy.table import Policy, Respond, Route
 
-__all__ = ["Treatment", "Treatments"]
+__all__ = ["Treatment", "Treatments", "written_as"]
 
 _NO_ANNOTATIONS: Final = Annotations()
 _NO_POLICY: Final = Route(action=Respond(status=503, reason="")).policy
@@ -110,12 +110,12 @@ class Treatments:
         if values.custom_headers is not None:
             headers, findings = custom_headers(values.custom_headers, self._namespace, self._lookup)
             wishes |= headers
-            field = f"metadata.annotations[{_written(ingress, 'custom-headers')}]"
+            field = f"metadata.annotations[{written_as(ingress, 'custom-headers')}]"
             self.findings += ((field, finding) for finding in findings)
         return {name: value for name, value in wishes.items() if value is not None}
 
 
-def _written(ingress: Ingress, name: str) -> str:
+def written_as(ingress: Ingress, name: str) -> str:
     """The annotation as the Ingress has it."""
     ours = OUR_PREFIX + name
     return ours if ours in ingress.metadata.annotations else NGINX_PREFIX + name

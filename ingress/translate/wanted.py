@@ -10,9 +10,10 @@ from ingress.translate.lookup import Asked
 from ingress.translate.part import IngressPart
 from ingress.translate.table_draft import count_needs
 
-__all__ = ["WantedObjects", "config_maps_in", "wanted_by", "wanted_object", "without_missing_config_maps"]
+__all__ = ["WantedObjects", "named_in", "wanted_by", "wanted_object", "without_missing"]
 
 _KINDS: Final = (Secret, ConfigMap)
+_MISSING: Final = ("ConfigMapNotFound", "SecretNotFound")
 
 
 class WantedObjects:
@@ -40,9 +41,7 @@ class WantedObjects:
 
 def wanted_by(part: IngressPart | None, asked: Iterable[Asked]) -> set[Wanted]:
     """What a part is made of, and what its reading asked for."""
-    wanted = {
-        wanted_object(kind, (namespace, name)) for kind, namespace, name in asked if kind in _KINDS and name is not None
-    }
+    wanted = {wanted_object(kind, key) for kind, key in named_in(asked)}
     if part is not None:
         wanted.update(wanted_object(Secret, claim.secret) for claim in part.tls)
     return wanted
@@ -52,11 +51,11 @@ def wanted_object(kind: type[Secret | ConfigMap], key: Key) -> Wanted:
     return Wanted(kind=kind.__name__, namespace=key[0], name=key[1])
 
 
-def config_maps_in(asked: Iterable[Asked]) -> list[Key]:
-    """The ConfigMaps that were asked for by name."""
-    return [(namespace, name) for kind, namespace, name in asked if kind is ConfigMap and name is not None]
+def named_in(asked: Iterable[Asked]) -> list[tuple[type[Secret | ConfigMap], Key]]:
+    """The Secrets and ConfigMaps that were asked for by name."""
+    return [(kind, (namespace, name)) for kind, namespace, name in asked if kind in _KINDS and name is not None]
 
 
-def without_missing_config_maps(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Without those that tell of a ConfigMap that is not there: it may be, and only not be read yet."""
-    return tuple(problem for problem in problems if problem.reason != "ConfigMapNotFound")
+def without_missing(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Without those that tell of a Secret or ConfigMap that is not there: it may be, and only not be read yet."""
+    return tuple(problem for problem in problems if problem.reason not in _MISSING)

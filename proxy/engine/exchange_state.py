@@ -8,6 +8,7 @@ from proxy.engine.downstream import Downstream
 from proxy.engine.route import CompiledRoute
 from proxy.engine.runtime import Runtime
 from proxy.filters import Allowances
+from proxy.message.client_certificate import ShownCertificate
 from proxy.message.forwarding import forwarded_proto
 from proxy.message.request import RequestHead
 from proxy.routing import BadHost, canonical_host
@@ -120,6 +121,16 @@ class ExchangeState:
     def under_way(self) -> int:
         """Requests of the worker that are not answered yet, tunnels aside."""
         return self.runtime.active - self.runtime.tunnels
+
+    @property
+    def is_tls(self) -> bool:
+        """The connection itself is TLS."""
+        return self.downstream.facts.is_tls
+
+    @property
+    def shown(self) -> ShownCertificate | None:
+        """What the client showed; ``None``: the connection's host does not ask for certificates."""
+        return self.downstream.facts.shown
 
     @property
     def canonical_host(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from proxy.filters import FILTERS, Filter
+from proxy.filters import FILTERS, Filter, HttpsRedirect
+from proxy.filters import ClientCertificates as AskForCertificates
 from proxy.message.authored import field_line
 from proxy.message.local import TEXT, LocalResponse, local_response
-from proxy.table import Forward, Respond, Route, Settings
+from proxy.table import ClientCertificates, Forward, Respond, Route, Settings
 from proxy.telemetry import Telemetry
 
 __all__ = ["CompiledRoute"]
@@ -41,7 +42,15 @@ class CompiledRoute:
         "upstream_filters",
     )
 
-    def __init__(self, route: Route, host: str, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        route: Route,
+        host: str,
+        settings: Settings,
+        telemetry: Telemetry,
+        client_certificates: ClientCertificates | None = None,
+    ) -> None:
+        """``client_certificates``: what the host asks of its clients."""
         self.host = host
         self.labels = route.labels
         self.counters = telemetry.route(host, route.labels)
@@ -55,6 +64,9 @@ class CompiledRoute:
         filters: list[Filter] = []
         try:
             filters = [compiled for kind in FILTERS if (compiled := kind.compile(route, settings)) is not None]
+            if client_certificates is not None:
+                behind = sum(isinstance(compiled, HttpsRedirect) for compiled in filters)
+                filters.insert(behind, AskForCertificates(client_certificates, host))
             if isinstance(route.action, Respond):
                 self.response = _fixed_response(route.action)
         except ValueError as error:

@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 
 from proxy.engine.route import CompiledRoute
+from proxy.message.local import EXPLANATIONS
 from proxy.message.networks import Networks
 from proxy.routing import HostMatcher, Matcher, compile_host
-from proxy.table import Certificate, Cluster, Settings, Table
+from proxy.table import Certificate, Cluster, Respond, Route, Settings, Table
 from proxy.table.feed import Delta, apply_delta
 from proxy.telemetry import Telemetry
 from proxy.tls import BadCertificate
@@ -23,11 +24,15 @@ __all__ = ["EMPTY", "CompileError", "State", "compile_state"]
 
 logger = logging.getLogger("pyngress.worker")
 
-_PLAIN: Final = (None, "")
-
 
 class CompileError(Exception):
     """A delta that cannot become live; the message says why."""
+
+
+_PLAIN: Final = (None, "")
+
+
+_NO_ROUTE: Final = Route(action=Respond(status=404, reason=EXPLANATIONS[404]))
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +48,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     trusted: Networks
     proxies: Networks
     """Peers whose connections begin with a PROXY protocol header."""
+    asking: frozenset[str]
+    """Host patterns that ask for client certificates."""
 
 
 EMPTY = State(
@@ -54,6 +61,7 @@ EMPTY = State(
     default=None,
     trusted=Networks(()),
     proxies=Networks(()),
+    asking=frozenset(),
 )
 
 
@@ -76,7 +84,8 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
     except ValueError as error:
         raise CompileError(f"settings.proxy_protocol_from: {error}") from error
     everything = delta.reset or settings != old.settings
-    matcher = _compile_matcher(old, delta, table, telemetry, everything=everything)
+    asking = _asking(old, delta, table)
+    matcher = _compile_matcher(old, delta, table, telemetry, asking, everything=everything)
     default = old.default
     if everything or not isinstance(delta.default, msgspec.UnsetType):
         default = None if table.default is None else CompiledRoute(table.default, "", settings, telemetry)
@@ -109,8 +118,19 @@ def compile_state(old: State, delta: Delta, telemetry: Telemetry, random: Random
         default=default,
         trusted=trusted,
         proxies=proxies,
+        asking=asking,
     )
     return state, settle
+
+
+def _asking(old: State, delta: Delta, table: Table) -> frozenset[str]:
+    """The hosts that ask for client certificates."""
+    if delta.reset:
+        return frozenset(key for key, host in table.hosts.items() if host.client_certificates is not None)
+    if not delta.hosts:
+        return old.asking
+    asking = {key for key, host in delta.hosts.items() if host is not None and host.client_certificates is not None}
+    return old.asking.difference(delta.hosts) | asking if asking or old.asking else old.asking
 
 
 def _changed_clusters(delta: Delta, table: Table) -> dict[str, Cluster]:
@@ -137,23 +157,31 @@ def _client_tls(key: str, cluster: Cluster, certificates: Mapping[str, Certifica
 
 
 def _compile_matcher(
-    old: State, delta: Delta, table: Table, telemetry: Telemetry, *, everything: bool
+    old: State, delta: Delta, table: Table, telemetry: Telemetry, asking: frozenset[str], *, everything: bool
 ) -> Matcher[CompiledRoute]:
     settings = table.settings
 
     def compiled(pattern: str) -> HostMatcher[CompiledRoute]:
+        host = table.hosts[pattern]
+        asked = host.client_certificates
+        if asked is not None and host.default is None:
+            # What serves paths that the host does not know must ask, too.
+            host = msgspec.structs.replace(host, default=table.default or _NO_ROUTE)
         return compile_host(
-            table.hosts[pattern],
-            lambda route: CompiledRoute(route, pattern, settings, telemetry),
+            host,
+            lambda route: CompiledRoute(route, pattern, settings, telemetry, asked),
             merge_slashes=settings.merge_slashes,
         )
 
     try:
         if everything:
             return Matcher({pattern: compiled(pattern) for pattern in table.hosts})
-        if not delta.hosts:
+        changed = dict(delta.hosts)
+        if not isinstance(delta.default, msgspec.UnsetType):
+            changed |= {pattern: table.hosts[pattern] for pattern in asking}
+        if not changed:
             return old.matcher
-        changes = {key: None if host is None else compiled(key) for key, host in delta.hosts.items()}
+        changes = {key: None if host is None else compiled(key) for key, host in changed.items()}
         return old.matcher.updated(changes)
     except ValueError as error:
         raise CompileError(f"hosts: {error}") from error

@@ -9,7 +9,8 @@ pays only for what it configures. Phases, in the order in which an exchange pass
 - ``response_head(view, lines)``: a response is there, from the upstream or made here; returns the header lines that the
   client gets.
 
-The order of ``FILTERS`` is the order in which they run.
+The order of ``FILTERS`` is the order in which they run. :class:`ClientCertificates` is of hosts rather than routes; it
+runs right behind the redirect to https.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from proxy.filters.access_lists import AccessLists
 from proxy.filters.allowances import Allowances
 from proxy.filters.api import ExchangeView, Filter
 from proxy.filters.body_limit import BodyLimit
+from proxy.filters.client_certificates import ClientCertificates
 from proxy.filters.cors import Cors
 from proxy.filters.header_rules import HeaderRules
 from proxy.filters.hsts import StrictTransport
@@ -28,7 +30,7 @@ from proxy.filters.in_flight import InFlight
 from proxy.filters.rate_limit import RateLimit
 from proxy.filters.redirect import Redirect
 
-__all__ = ["FILTERS", "Allowances", "ExchangeView", "Filter"]
+__all__ = ["FILTERS", "Allowances", "ClientCertificates", "ExchangeView", "Filter", "HttpsRedirect"]
 
 FILTERS: Final[tuple[type[Filter], ...]] = (
     HttpsRedirect,

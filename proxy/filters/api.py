@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.filters.allowances import Allowances
+from proxy.message.client_certificate import ShownCertificate
 from proxy.message.local import LocalResponse
 from proxy.message.request import RequestHead
 from proxy.table import Route, Settings
@@ -31,6 +32,14 @@ class ExchangeView(Protocol):
     @property
     def scheme(self) -> bytes:
         """``http`` or ``https``, as the client used it."""
+
+    @property
+    def is_tls(self) -> bool:
+        """The connection itself is TLS."""
+
+    @property
+    def shown(self) -> ShownCertificate | None:
+        """What the client showed; ``None``: the connection's host does not ask for certificates."""
 
     @property
     def canonical_host(self) -> str:

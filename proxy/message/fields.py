@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.message.client_certificate import TOLD_FIELDS
+
 __all__ = [
     "CONNECTION",
     "CONTENT_LENGTH",
@@ -82,6 +84,8 @@ _REQUEST: Final[dict[bytes, int]] = {
     b"x-forwarded-scheme": DROPPED,
     b"x-forwarded-ssl": DROPPED,
     b"x-forwarded-tls-client-cert": DROPPED,
+    # What a proxy in front may say of the client's certificate, and nobody else.
+    **dict.fromkeys(TOLD_FIELDS, FORWARDED_OTHER),
     b"x-original-forwarded-for": DROPPED,
     b"x-original-forwarded-host": DROPPED,
     # Frameworks let these override the request line: a way around path rules.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.message import fields
+from proxy.message.client_certificate import ShownCertificate
 from proxy.message.networks import Networks, address_number
 from proxy.message.request import RequestHead
 
@@ -22,10 +23,14 @@ _MAX_REQUEST_ID: Final = 128
 class ClientFacts:
     """What is the same for every request of one connection, rendered once."""
 
-    __slots__ = ("address", "constant", "is_tls", "port", "protocols", "scheme", "tls_version", "trusted")
+    __slots__ = ("address", "constant", "is_tls", "port", "protocols", "scheme", "shown", "tls_version", "trusted")
 
-    def __init__(self, *, address: str, tls_version: str, port: int, trusted: bool) -> None:
+    def __init__(
+        self, *, address: str, tls_version: str, port: int, trusted: bool, shown: ShownCertificate | None = None
+    ) -> None:
         self.address = address
+        self.shown = shown
+        """``None``: the connection's host does not ask for certificates."""
         self.tls_version = tls_version
         """Such as ``TLSv1.3``; empty on a plain connection."""
         self.is_tls = is_tls = bool(tls_version)

@@ -111,6 +111,15 @@ class Matcher(Generic[R]):
                 return found
         return self._any
 
+    def pattern(self, host: str) -> str | None:
+        """The pattern whose routes :meth:`find` gives."""
+        if host in self._hosts:
+            return host
+        wildcard = "*." + host.partition(".")[2]
+        if wildcard in self._hosts:
+            return wildcard
+        return None if self._any is None else "*"
+
     def find_raw(self, raw: bytes) -> HostMatcher[R] | None:
         """The routes for a ``Host`` field as received. Raises :class:`~proxy.routing.BadHost`.
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from proxy.engine.runtime import Runtime
 from proxy.message.forwarding import ClientFacts
 from proxy.message.proxy_protocol import Ends
+from proxy.tls import shown_certificate
 
 __all__ = ["Connections", "Member"]
 
@@ -105,7 +106,13 @@ class Connections:
         state = self.runtime.state
         port = state.settings.http_port if tls is None else state.settings.https_port
         version = "" if tls is None else str(tls.version() or "TLS")
-        return ClientFacts(address=address, tls_version=version, port=port, trusted=address in state.trusted)
+        return ClientFacts(
+            address=address,
+            tls_version=version,
+            port=port,
+            trusted=address in state.trusted,
+            shown=shown_certificate(tls) if state.asking else None,
+        )
 
     def check(self, now: float) -> None:
         """Once a second: let each connection see whether it is overdue."""

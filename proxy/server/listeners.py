@@ -13,11 +13,13 @@ import ssl
 from typing import Final
 
 from proxy.message.proxy_protocol import MAX_HEADER, BadProxyHeader, Ends, read_header
+from proxy.routing import BadHost, canonical_host
 from proxy.server.connections import Connections
 from proxy.server.first_bytes import look
 from proxy.server.http1 import Http1Connection
 from proxy.server.introduced import IntroducedConnection
 from proxy.server.negotiation import NegotiatedConnection, PriorKnowledgeConnection
+from proxy.tls import MAX_HELLO, CertificateStore, server_name_in
 
 __all__ = ["Listeners"]
 
@@ -28,8 +30,11 @@ _BACKLOG: Final = 4096
 class Listeners:
     """All listening sockets of a worker."""
 
-    def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, connections: Connections, loop: asyncio.AbstractEventLoop, certificates: CertificateStore
+    ) -> None:
         self._connections = connections
+        self._certificates = certificates
         self._loop = loop
         self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self._tls: list[tuple[socket.socket, ssl.SSLContext]] = []
@@ -113,6 +118,8 @@ class Listeners:
                 peer = accepted.getpeername()
                 if self._connections.is_introduced(peer):
                     told = await self._read_introduction(accepted)
+            if runtime.state.asking:
+                context = await self._context_for(accepted, context)
             await self._loop.connect_accepted_socket(
                 lambda: NegotiatedConnection(self._connections, told),
                 accepted,
@@ -127,6 +134,35 @@ class Listeners:
             accepted.close()
         else:
             runtime.telemetry.tls_handshakes += 1
+
+    async def _context_for(self, accepted: socket.socket, usual: ssl.SSLContext) -> ssl.SSLContext:
+        """The context for the server name in the ClientHello: a host that asks for client certificates has its own.
+
+        Raises:
+            OSError: the connection broke, or ended.
+            TimeoutError: the ClientHello took too long.
+        """
+        name = await self._server_name(accepted)
+        state = self._connections.runtime.state
+        pattern = state.matcher.pattern(name)
+        if pattern not in state.asking:
+            return usual
+        rules = state.table.hosts[pattern].client_certificates
+        assert rules is not None, "the host is among those that ask"
+        return self._certificates.asking_context(name, pattern, rules)
+
+    async def _server_name(self, accepted: socket.socket) -> str:
+        """In the spelling of host patterns; empty: none, or none that a host could have."""
+        async with asyncio.timeout(self._connections.runtime.state.settings.tls_handshake_timeout):
+            try:
+                raw = await look(self._loop, accepted, server_name_in, MAX_HELLO)
+            except EOFError:
+                # Whoever ends the TLS finds out what is wrong with it.
+                return ""
+        try:
+            return canonical_host(raw) if raw else ""
+        except BadHost:
+            return ""
 
     async def _read_introduction(self, accepted: socket.socket) -> Ends | None:
         """Take the PROXY protocol header off, which is in front of the handshake.

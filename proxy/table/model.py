@@ -211,7 +211,7 @@ class ClientCertificates(msgspec.Struct, frozen=True, kw_only=True, omit_default
     match_subject: str = ""
     """A regular expression (RE2) that the subject (RFC 2253) must match. Empty: any."""
     pass_certificate: bool = False
-    """Send ``ssl-client-cert`` (PEM, percent-encoded), beside ``ssl-client-verify``, ``-subject-dn`` and ``-issuer-dn``."""
+    """Send ``ssl-client-cert`` (PEM, percent-encoded), beside ``ssl-client-verify`` and the two names."""
     refuse_in_handshake: bool = False
     """Instead of answering 400."""
     error_page: str = ""

@@ -4,8 +4,20 @@ Policy: TLS 1.2 and 1.3; forward secrecy and AEAD only; no compression, no reneg
 tickets; ALPN offers ``http/1.1``. Keys live in memory only.
 """
 
+from proxy.tls.client_certificates import shown_certificate
 from proxy.tls.context import BadCertificate, check, make_context
+from proxy.tls.hello import MAX_HELLO, server_name_in
 from proxy.tls.self_signed import self_signed
 from proxy.tls.store import CertificateStore, silence_bad_server_names
 
-__all__ = ["BadCertificate", "CertificateStore", "check", "make_context", "self_signed", "silence_bad_server_names"]
+__all__ = [
+    "MAX_HELLO",
+    "BadCertificate",
+    "CertificateStore",
+    "check",
+    "make_context",
+    "self_signed",
+    "server_name_in",
+    "shown_certificate",
+    "silence_bad_server_names",
+]

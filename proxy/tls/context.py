@@ -1,11 +1,9 @@
 """One server context, with one certificate or none.
 
 Session tickets are off. OpenSSL seals them with keys of the context that accepted the connection, which all names
-share: a ticket of one name would resume on another, past whatever the other asks of its clients. The keys also differ
-from worker to worker, so that most tickets would not resume at all. What is left is TLS 1.2 resumption by session id,
-which the ssl module cannot switch off and which crosses names too. That is harmless while no name asks for client
-certificates; the day one does, its connections must be refused where ``session_reused`` is true when the server name
-arrives.
+share. The keys differ from worker to worker, so that most tickets would not resume at all. What is left is TLS 1.2
+resumption by session id, which the ssl module cannot switch off and which crosses names. That is harmless: names that
+ask for client certificates have contexts of their own, chosen before the handshake, which resume nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +16,18 @@ from typing import Final
 
 from proxy.table import Certificate, TlsVersion
 
-__all__ = ["ALPN", "CIPHERS", "VERSIONS", "BadCertificate", "are_ciphers", "check", "load_pair", "make_context"]
+__all__ = [
+    "ALPN",
+    "CIPHERS",
+    "VERSIONS",
+    "BadCertificate",
+    "are_ciphers",
+    "check",
+    "load_pair",
+    "make_context",
+    "memory_file",
+    "set_policy",
+]
 
 CIPHERS: Final = ":".join(
     (
@@ -60,16 +69,21 @@ def make_context(certificate: Certificate | None, ciphers: str = "", *, http2: b
     :func:`are_ciphers` takes. ``http2``: offer it. Raises :class:`BadCertificate`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    set_policy(context, certificate, ciphers, http2=http2)
+    return context
+
+
+def set_policy(context: ssl.SSLContext, certificate: Certificate | None, ciphers: str, *, http2: bool) -> None:
+    """Put a new ``context`` under the policy; see :func:`make_context`."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     # Clients without AES hardware order ChaCha20 first, and know better.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
     context.set_ciphers(ciphers or CIPHERS)
-    context.set_alpn_protocols([name for name in ALPN if http2 or name != "h2"])
+    context.set_alpn_protocols([name for name in ALPN if http2 or not name.startswith("h2")])
     if certificate is not None:
         load_pair(context, certificate)
-    return context
 
 
 def are_ciphers(ciphers: str) -> bool:
@@ -99,7 +113,7 @@ def load_pair(context: ssl.SSLContext, certificate: Certificate) -> None:
     if "ENCRYPTED" in certificate.key_pem:
         raise BadCertificate("the key is encrypted")
     try:
-        with _memory_file(certificate.chain_pem) as chain, _memory_file(certificate.key_pem) as key:
+        with memory_file(certificate.chain_pem) as chain, memory_file(certificate.key_pem) as key:
             # A password must be given, or OpenSSL asks the terminal for one.
             context.load_cert_chain(chain, key, password="")
     except ssl.SSLError as error:
@@ -110,7 +124,7 @@ def load_pair(context: ssl.SSLContext, certificate: Certificate) -> None:
 
 
 @contextmanager
-def _memory_file(text: str) -> Iterator[str]:
+def memory_file(text: str) -> Iterator[str]:
     """A path to ``text`` that is on no disk: the ssl module loads certificates from paths only."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:

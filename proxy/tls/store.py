@@ -20,7 +20,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from proxy.table import Certificate, TlsVersion
+from proxy.table import Certificate, ClientCertificates, TlsVersion
+from proxy.tls.client_certificates import AskingContext, make_asking_context
 from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context
 from proxy.tls.names import note_certificate, note_server_name
 from proxy.tls.self_signed import self_signed
@@ -45,6 +46,9 @@ class CertificateStore:
         """By certificate key, the least recently used first."""
         self._max_contexts = max_contexts
         self._self_made: ssl.SSLContext | None = None
+        self._self_made_certificate: Certificate | None = None
+        self._asking: dict[tuple[str, str], AskingContext] = {}
+        """By host pattern and certificate key. Others than these rules, ciphers and certificates make it stale."""
         self.failures: dict[str, str] = {}
         """Certificate key → why it does not load, for those that were asked for."""
         self._wanted_ciphers = self._ciphers = ""
@@ -69,7 +73,11 @@ class CertificateStore:
         those of TLS 1.2 (empty: the usual ones, as where OpenSSL knows none of them), as they are from now on;
         ``http2``: offer it. Never fails: nothing is loaded here.
         """
-        self._listener.minimum_version = VERSIONS[min_version]
+        if certificates or server_names or reset or default != self._default:
+            self._asking.clear()
+        if self._listener.minimum_version != VERSIONS[min_version]:
+            self._listener.minimum_version = VERSIONS[min_version]
+            self._asking.clear()
         if ciphers != self._wanted_ciphers:
             self._change_ciphers(ciphers)
         if http2 != self._http2:
@@ -102,16 +110,50 @@ class CertificateStore:
 
     def context_for(self, server_name: str | None) -> ssl.SSLContext:
         """The context that a handshake for ``server_name`` gets."""
-        if server_name:
-            name = server_name.lower().removesuffix(".")
-            key = self._exact.get(name)
-            if key is None and self._wildcards:
-                key = self._wildcards.get(name.partition(".")[2])
-            if key is not None:
-                context = self._context(key)
-                if context is not None:
-                    return context
-        return self._default_context()
+        key = self._key_of(server_name)
+        context = None if key is None else self._context(key)
+        return context or self._default_context()
+
+    def _key_of(self, server_name: str | None) -> str | None:
+        """The certificate of a name; ``None``: the default one."""
+        if not server_name:
+            return None
+        name = server_name.lower().removesuffix(".")
+        key = self._exact.get(name)
+        if key is None and self._wildcards:
+            key = self._wildcards.get(name.partition(".")[2])
+        return key
+
+    def asking_context(self, server_name: str, pattern: str, rules: ClientCertificates) -> ssl.SSLContext:
+        """The context of a connection for ``server_name``, a name of the host ``pattern``, which asks its clients for
+        certificates. Where there can be none, that of the listener: requests for the host are then refused.
+        """
+        key = self._key_of(server_name)
+        place = (pattern, "" if key is None else key)
+        context = self._asking.get(place)
+        if context is not None and context.rules == rules:
+            return context
+        try:
+            context = make_asking_context(
+                self._certificate(key), pattern, rules, ciphers=self._ciphers, http2=self._http2
+            )
+        except BadCertificate as bad:
+            logger.warning("host %s cannot ask for client certificates: %s", pattern, bad.reason)
+            return self._listener
+        context.minimum_version = self._listener.minimum_version
+        if len(self._asking) >= self._max_contexts:
+            del self._asking[next(iter(self._asking))]
+        self._asking[place] = context
+        return context
+
+    def _certificate(self, key: str | None) -> Certificate:
+        """The certificate that a name gets, and which loads."""
+        for candidate in (key, self._default):
+            if candidate is not None and self._context(candidate) is not None:
+                return self._certificates[candidate]
+        self._default_context()
+        assert self._self_made_certificate is not None
+        return self._self_made_certificate
 
     def _on_server_name(
         self, connection: ssl.SSLObject | ssl.SSLSocket, server_name: str | None, _listener: ssl.SSLContext
@@ -136,6 +178,7 @@ class CertificateStore:
     def _forget_contexts(self) -> None:
         """Each is made anew for the next handshake that asks for it."""
         self._contexts.clear()
+        self._asking.clear()
         self._self_made = None
 
     def _context(self, key: str) -> ssl.SSLContext | None:
@@ -161,7 +204,8 @@ class CertificateStore:
         if context is not None:
             return context
         if self._self_made is None:
-            self._self_made = make_context(self_signed(), self._ciphers, http2=self._http2)
+            self._self_made_certificate = self._self_made_certificate or self_signed()
+            self._self_made = make_context(self._self_made_certificate, self._ciphers, http2=self._http2)
         return self._self_made
 
 

@@ -73,7 +73,7 @@ class Worker:
             allowances=self._allowances,
         )
         self.connections = Connections(self.runtime, loop, _connection_limit())
-        self._listeners = Listeners(self.connections, loop)
+        self._listeners = Listeners(self.connections, loop, self.certificates)
         self._log_format: AccessLogFormat = "off"
         self._timers: list[asyncio.TimerHandle] = []
         self._closed = False

@@ -11,7 +11,7 @@
     one line per problem
 
 ``flags:`` and ``with:`` may be left out; ``with:`` adds manifests of ``shared/``. In a Secret ``@foo.crt`` stands for a
-file of ``certs/``; in the table a chain is shown by that name, and keys are redacted.
+file of ``certs/`` (several with ``+``); in the table a chain is shown by that name, and keys are redacted.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def _documents(texts: Sequence[str]) -> Iterator[Any]:
 
 
 def _file(value: str) -> str:
-    return (FOLDER / "certs" / value[1:]).read_text() if value.startswith("@") else value
+    if not value.startswith("@"):
+        return value
+    return "".join((FOLDER / "certs" / name).read_text() for name in value[1:].split("+"))
 
 
 def _shuffled(objects: Iterable[KubernetesObject], chance: random.Random) -> list[KubernetesObject]:
@@ -159,6 +161,9 @@ def _shown(table: Table) -> str:
         for key, certificate in redact(table).certificates.items()
     }
     shown = json.loads(msgspec.json.encode(msgspec.structs.replace(table, certificates=certificates)))
+    for host in shown.get("hosts", {}).values():
+        if asked := host.get("client_certificates"):
+            asked["ca_pem"] = names[asked["ca_pem"]]
     shown["settings"] = {name: value for name, value in shown["settings"].items() if value != getattr(Settings(), name)}
     return _pretty({name: value for name, value in shown.items() if value != {}}) + "\n"
 

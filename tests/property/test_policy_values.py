@@ -17,7 +17,8 @@ from ingress.translate.responses import read_response
 from ingress.translate.wishes import cluster_of, policy_of
 from proxy.engine.route import CompiledRoute
 from proxy.filters import FILTERS
-from proxy.table import Forward, Route, RouteAction, Settings
+from proxy.filters import ClientCertificates as AskForCertificates
+from proxy.table import ClientCertificates, Forward, Route, RouteAction, Settings
 from proxy.telemetry import Telemetry
 from tests.unit.test_policies import REFERENCE
 
@@ -156,3 +157,14 @@ def test_any_annotation_compiles_or_refuses(annotations: dict[str, str]) -> None
     compile_filters(Route(action=Forward(cluster="c"), policy=values.policy))
     limit = values.rate_limit("k")
     assert limit is None or (limit.rate > 0 and limit.burst >= 0)
+
+
+@given(st.text(max_size=30).map("CN=".__add__) | st.text(max_size=12), st.text(max_size=40).map("https://".__add__))
+def test_any_rule_for_client_certificates_compiles_or_is_bad(subject: str, page: str) -> None:
+    """What the annotations accept, the proxy can carry out."""
+    named = {"pyngress.io/auth-tls-match-cn": subject, "pyngress.io/auth-tls-error-page": page}
+    values = parse_annotations(ObjectMeta(namespace="default", name="a", annotations=named)).values
+    rules = ClientCertificates(
+        match_subject=values.auth_tls_match_cn or "", error_page=values.auth_tls_error_page or ""
+    )
+    AskForCertificates(rules, "a.example.com")

@@ -67,7 +67,8 @@ MOMENTS = [
 
 def pair(name: str) -> dict[str, bytes]:
     path = CERTS / name
-    return {"tls.crt": path.with_suffix(".crt").read_bytes(), "tls.key": path.with_suffix(".key").read_bytes()}
+    chain = path.with_suffix(".crt").read_bytes()
+    return {"tls.crt": chain, "tls.key": path.with_suffix(".key").read_bytes(), "ca.crt": chain}
 
 
 PAIR_SECRET = st.builds(Secret, metadata=metadata(), data=st.sampled_from(PAIRS).map(pair))

@@ -22,7 +22,14 @@ from ingress.annotations import (
 )
 from ingress.annotations import read as read_module
 from ingress.annotations.hash_key import format_hash_key, parse_hash_key
-from ingress.annotations.parsers import parse_bool, parse_duration, parse_seconds, parse_size
+from ingress.annotations.parsers import (
+    parse_bool,
+    parse_duration,
+    parse_seconds,
+    parse_size,
+    parse_subject,
+    parse_url,
+)
 from ingress.resources import ObjectMeta, Source
 from proxy.table import Balance, HashPart, Policy
 
@@ -242,8 +249,7 @@ def test_unknown_name_is_told_with_a_guess() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("auth_type", "auth_secret", "auth_url", "auth_tls_secret", "auth_tls_verify_client", "satisfy"),
-        "configuration_snippet",
+        *("auth_type", "auth_secret", "auth_url", "satisfy", "configuration_snippet"),
     ],
 )
 def test_what_keeps_people_out_refuses(name: str) -> None:
@@ -295,3 +301,39 @@ def test_problems_say_where() -> None:
     assert str(problem.object) == "Ingress n/a"
     assert problem.field == "metadata.annotations[pyngress.io/ssl-redirect]"
     assert problem.source == source
+
+
+@pytest.mark.parametrize(
+    ("annotations", "refused"),
+    [
+        ({"auth_tls_verify_client": "on"}, True),
+        ({"auth_tls_match_cn": "CN=alice"}, True),
+        ({"auth_tls_verify_client": "optional_no_ca"}, True),
+        ({"auth_tls_verify_client": "off", "auth_tls_match_cn": "CN=alice"}, False),
+        ({"auth_tls_verify_client": "on", "auth_tls_secret": "authority"}, False),
+        ({"auth_tls_verify_depth": "2"}, False),
+        ({"auth_tls_secret": ""}, True),
+        ({"auth_tls_secret": "authority", "auth_tls_verify_depth": "two"}, True),
+        ({"auth_tls_secret": "authority", "auth_tls_pass_certificate_to_upstream": "two"}, False),
+    ],
+)
+def test_client_certificates_that_cannot_be_asked_for_refuse(annotations: dict[str, str], refused: bool) -> None:
+    """Under either prefix: who means to keep somebody out does not let everybody in by a slip."""
+    for prefix in ("", "nginx__"):
+        assert read(**{prefix + name: value for name, value in annotations.items()}).refused is refused
+
+
+@pytest.mark.parametrize("text", ["", "alice", "cn=alice", "CN=(?=a)", "CN=(", "CN=a\nb", "CN=" + "a" * 600])
+def test_expressions_for_subjects_are_checked(text: str) -> None:
+    """They begin as in ingress-nginx, and RE2 takes them."""
+    with pytest.raises(BadValue):
+        parse_subject(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "@named", "/here", "//example.com/", "javascript:x", "https://", "https://a b/", "https://a/\r\nX: y"]
+)
+def test_error_pages_are_urls(text: str) -> None:
+    """Nothing that would lead to this host by a slip, and nothing that breaks a header."""
+    with pytest.raises(BadValue):
+        parse_url(text)

@@ -50,9 +50,9 @@ from ingress.resources.crd import (
 from ingress.translate import Translation, Translator, memory
 from ingress.translate.certificates import read_secret
 from ingress.translate.lookup import Dependencies, Objects, Recorder
-from proxy.table import Endpoint
+from proxy.table import ClientCertificates, Endpoint, Forward, Respond
 from proxy.table.feed import ChangedKeys
-from tests.unit.test_translate import backend, ingress, rule, secret, service, slice_of
+from tests.unit.test_translate import CERTS, backend, ingress, rule, secret, service, slice_of
 
 ALONE = Options(watch_ingress_without_class=True)
 
@@ -427,6 +427,24 @@ def test_what_is_not_read_yet_is_not_told_to_be_missing() -> None:
     found = translator.update([change_of(pages), change_of(secret("s", "foo"))], now=None, read=nothing)
     assert found.problems == ()
     assert translator.update([gone(pages)], now=None).problems != ()
+
+
+def test_a_host_is_closed_until_the_secret_that_it_asks_by_is_read() -> None:
+    """Not open for a moment at the start, nor told to be wrong; then open to those whom the Secret lets in."""
+    translator = Translator(ALONE)
+    routed = ingress("a", rule("foo.example.com", "/", to=backend("foo")), auth_tls_secret="s")
+    first = translator.update([change_of(routed)], now=None, read=frozenset())
+    assert [type(route.action) for route in first.table.hosts["foo.example.com"].routes] == [Respond]
+    assert "SecretNotFound" not in reasons(first.problems)
+    assert "SecretNotFound" not in reasons(translator.judge(routed))
+    assert {wanted.name for wanted in first.wanted} == {"s"}
+    assert "SecretNotFound" in reasons(translator.update([], now=None, read=first.wanted).problems)
+    pem = (CERTS / "foo.crt").read_bytes()
+    authority = Secret(metadata=ObjectMeta(namespace="n", name="s"), data={"ca.crt": pem})
+    host = translator.update([change_of(authority)], now=None, read=first.wanted).table.hosts["foo.example.com"]
+    assert [type(route.action) for route in host.routes] == [Forward]
+    assert host.client_certificates == ClientCertificates(ca_pem=pem.decode())
+
 
 
 def class_of(name: str, controller: str, *, default: bool = False) -> IngressClass:
