@@ -22,7 +22,7 @@ from tests.support.process import ProxyProcess, proxy_process
 from tests.support.proxy import HOST, one_route
 
 MEBIBYTE = 1 << 20
-BIG = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
+BIG = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD = f"Host: {HOST}\r\n".encode()
 TIME = 0.6
@@ -113,7 +113,7 @@ async def slow_bodies(port: int) -> None:
 
 async def slow_readers(port: int) -> None:
     """Zero windows: the kernel's buffers of these clients fill up, and nobody reads them."""
-    with crowd(port, 40) as handles:
+    with crowd(port, 12) as handles:
         await asyncio.sleep(0.1)
         await drip(handles, b"GET /big HTTP/1.1\r\n" + HEAD + b"\r\n", b"")
 
@@ -193,7 +193,7 @@ async def again(port: int, data: bytes) -> None:
 ATTACKS: list[tuple[Attack, int]] = [
     (slow_heads, 10),
     (slow_bodies, 20),
-    (slow_readers, 90),
+    (slow_readers, 40),
     (idle_horde, 20),
     (connection_flood, 10),
     (header_flood, 10),
