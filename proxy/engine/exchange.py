@@ -15,6 +15,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Final
 
+import msgspec
+
 from proxy.engine.deadlines import overdue
 from proxy.engine.exchange_state import ExchangeState
 from proxy.engine.record import record
@@ -26,6 +28,7 @@ from proxy.message import fields
 from proxy.message.errors import BadRequest
 from proxy.message.forwarding import client_behind, is_request_id, trusted_block
 from proxy.message.local import LocalResponse, local_response
+from proxy.message.proxy_protocol import encode_header
 from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 from proxy.upstream.cluster import RETRY_TOKENS_MAX
@@ -220,6 +223,15 @@ class Exchange(ExchangeState):
         self.dial = None
         self.runtime.telemetry.upstream_connects += 1
         self._send(connection, monotonic())
+
+    def introduction(self, version: str) -> bytes:
+        """A PROXY protocol header that names the client, for a connection that is this client's alone."""
+        facts = self.downstream.facts
+        ends = facts.ends()
+        if ends is not None and self.client_address != facts.address:
+            # Told by a trusted proxy, without a port.
+            ends = msgspec.structs.replace(ends, address=self.client_address, port=0)
+        return encode_header(ends, version)
 
     def dial_failed(self, reason: str) -> None:
         """The connection could not be made: nothing was sent."""

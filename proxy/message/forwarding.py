@@ -6,11 +6,12 @@ X-Forwarded-For is extended by the peer, and its -Proto, -Host and -Port are kep
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Protocol
 
 from proxy.message import fields
 from proxy.message.client_certificate import ShownCertificate
 from proxy.message.networks import Networks, address_number
+from proxy.message.proxy_protocol import Ends
 from proxy.message.request import RequestHead
 
 __all__ = ["ClientFacts", "client_behind", "forwarded_proto", "is_request_id", "trusted_block"]
@@ -20,10 +21,28 @@ _REQUEST_ID_BYTES: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO
 _MAX_REQUEST_ID: Final = 128
 
 
+class Wire(Protocol):
+    """A transport, as far as it can be asked."""
+
+    def get_extra_info(self, name: str) -> Any: ...
+
+
 class ClientFacts:
     """What is the same for every request of one connection, rendered once."""
 
-    __slots__ = ("address", "constant", "is_tls", "port", "protocols", "scheme", "shown", "tls_version", "trusted")
+    __slots__ = (
+        "address",
+        "constant",
+        "is_tls",
+        "port",
+        "protocols",
+        "scheme",
+        "shown",
+        "tls_version",
+        "told",
+        "trusted",
+        "wire",
+    )
 
     def __init__(
         self, *, address: str, tls_version: str, port: int, trusted: bool, shown: ShownCertificate | None = None
@@ -46,6 +65,23 @@ class ClientFacts:
             % (encoded, encoded, port, self.scheme, self.scheme, self.scheme)
         )
         """Ends in ``X-Forwarded-Host: ``: the host and a line end follow."""
+        self.told: Ends | None = None
+        """By a PROXY protocol header."""
+        self.wire: Wire | None = None
+
+    def ends(self) -> Ends | None:
+        """Both ends of the client's connection; ``None``: not known."""
+        if self.told is not None or self.wire is None:
+            return self.told
+        peer, local = self.wire.get_extra_info("peername"), self.wire.get_extra_info("sockname")
+        if not (isinstance(peer, tuple) and isinstance(local, tuple)):
+            return None
+        return Ends(
+            address=self.address,
+            port=peer[1],
+            local_address=str(local[0]).removeprefix("::ffff:"),
+            local_port=local[1],
+        )
 
 
 def client_behind(head: RequestHead, facts: ClientFacts, ranges: Networks) -> str:

@@ -106,13 +106,15 @@ class Connections:
         state = self.runtime.state
         port = state.settings.http_port if tls is None else state.settings.https_port
         version = "" if tls is None else str(tls.version() or "TLS")
-        return ClientFacts(
+        facts = ClientFacts(
             address=address,
             tls_version=version,
             port=port,
             trusted=address in state.trusted,
             shown=shown_certificate(tls) if state.asking else None,
         )
+        facts.told, facts.wire = told, transport
+        return facts
 
     def check(self, now: float) -> None:
         """Once a second: let each connection see whether it is overdue."""

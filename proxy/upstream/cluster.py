@@ -88,12 +88,15 @@ class ClusterState:
         the cluster cannot be used at all.
         """
         self.why_none = fault or "NoEndpoints"
-        known = {(state.address, state.port, state.by_name, state.tls): state for state in self.endpoints}
+        known = {
+            (state.address, state.port, state.by_name, state.tls, state.send_proxy): state for state in self.endpoints
+        }
         endpoints: list[EndpointState] = []
         for endpoint in () if fault else cluster.endpoints:
-            state = known.pop((endpoint.address, endpoint.port, cluster.by_name, tls), None)
+            state = known.pop((endpoint.address, endpoint.port, cluster.by_name, tls, cluster.send_proxy), None)
             state = state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name, tls=tls)
             state.ejection = cluster.ejection
+            state.send_proxy = cluster.send_proxy
             endpoints.append(state)
         for gone in known.values():
             gone.retire()

@@ -9,8 +9,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from proxy.upstream.connection import FINISH_TIME, UpstreamConnection
 from proxy.upstream.endpoint import EndpointState
@@ -19,6 +20,8 @@ from proxy.upstream.tls_connection import TlsConnection
 
 __all__ = ["Dial", "DialCaller", "Dialer"]
 
+T = TypeVar("T")
+
 
 class DialCaller(Protocol):
     """The exchange, as a dial sees it."""
@@ -26,6 +29,9 @@ class DialCaller(Protocol):
     def dialled(self, connection: UpstreamConnection) -> None: ...
 
     def dial_failed(self, reason: str) -> None: ...
+
+    def introduction(self, version: str) -> bytes:
+        """The PROXY protocol header of a connection for this caller."""
 
 
 class Dial:
@@ -50,15 +56,16 @@ class Dialer:
     def dial(self, endpoint: EndpointState, timeout: float, caller: DialCaller) -> Dial:
         """Begin to connect within ``timeout`` seconds; ``caller`` hears how it went, never before this returns."""
         dial = Dial(caller)
-        task = self._loop.create_task(self._run(dial, endpoint, timeout))
+        introduction = caller.introduction(endpoint.send_proxy) if endpoint.send_proxy else b""
+        task = self._loop.create_task(self._run(dial, endpoint, timeout, introduction))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return dial
 
-    async def _run(self, dial: Dial, endpoint: EndpointState, timeout: float) -> None:
+    async def _run(self, dial: Dial, endpoint: EndpointState, timeout: float, introduction: bytes) -> None:
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connect(endpoint, timeout)
+                connection = await self._connect(endpoint, timeout, introduction)
         except TimeoutError:
             self._failed(dial, "ConnectTimeout")
         except _RefusedName:
@@ -78,11 +85,34 @@ class Dialer:
             elif dial.caller is not None:
                 self._failed(dial, "UpstreamClosed")
             elif connection.usable:
-                endpoint.keep(connection, self.keep_limit, monotonic())
+                endpoint.keep(connection, self._keep_limit(endpoint), monotonic())
 
-    async def _connect(self, endpoint: EndpointState, timeout: float) -> UpstreamConnection:
+    async def connect(self, endpoint: EndpointState, timeout: float, protocol: asyncio.Protocol) -> None:
+        """A connection of its own for ``protocol``, whose bytes are not HTTP and not ours to secure.
+
+        Raises:
+            OSError: no connection could be made, in ``timeout`` seconds (TimeoutError) or at all.
+            UnicodeError: the name of the endpoint is no DNS name.
+        """
+
+        async def open_plain(address: str) -> None:
+            await self._loop.create_connection(lambda: protocol, address, endpoint.port)
+
+        async with asyncio.timeout(timeout):
+            try:
+                await self._reach(endpoint, timeout, open_plain)
+            except _RefusedName:
+                raise ConnectionRefusedError("the name leads to a local address") from None
+
+    async def _connect(self, endpoint: EndpointState, timeout: float, introduction: bytes) -> UpstreamConnection:
+        return await self._reach(
+            endpoint, timeout, lambda address: self._open(endpoint, address, timeout, introduction)
+        )
+
+    async def _reach(self, endpoint: EndpointState, timeout: float, attempt: Callable[[str], Awaitable[T]]) -> T:
+        """What ``attempt`` gives for the address of the endpoint, or for the first one that its name leads to."""
         if not endpoint.by_name:
-            return await self._open(endpoint, endpoint.address, timeout)
+            return await attempt(endpoint.address)
         found = await self._loop.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
         addresses = [info[4][0] for info in found]
         if not self.allow_local_names:
@@ -94,22 +124,28 @@ class Dialer:
             try:
                 # Each address gets its share of the time: one that is silent must not hide the others.
                 async with asyncio.timeout(timeout / len(addresses)):
-                    return await self._open(endpoint, str(address), timeout)
+                    return await attempt(str(address))
             except OSError as error:
                 last = error
         raise last if last is not None else socket.gaierror("no address")
 
-    async def _open(self, endpoint: EndpointState, address: str, timeout: float) -> UpstreamConnection:
+    async def _open(
+        self, endpoint: EndpointState, address: str, timeout: float, introduction: bytes
+    ) -> UpstreamConnection:
+        """With ``introduction`` in front of everything else, TLS too."""
         tls = endpoint.tls
+        keep_limit = self._keep_limit(endpoint)
+        where: dict[str, Any] = {"host": address, "port": endpoint.port}
+        if introduction:
+            where = {"sock": await self._introduced(address, endpoint.port, introduction)}
         if tls is None:
             _, connection = await self._loop.create_connection(
-                lambda: UpstreamConnection(endpoint, self.keep_limit), address, endpoint.port
+                lambda: UpstreamConnection(endpoint, keep_limit), **where
             )
             return connection
         transport, secured = await self._loop.create_connection(
-            lambda: TlsConnection(endpoint, self.keep_limit),
-            address,
-            endpoint.port,
+            lambda: TlsConnection(endpoint, keep_limit),
+            **where,
             ssl=_handshake(endpoint, tls),
             server_hostname=endpoint.address,
             ssl_handshake_timeout=timeout,
@@ -122,6 +158,21 @@ class Dialer:
             secured.close()
             raise
         return secured
+
+    def _keep_limit(self, endpoint: EndpointState) -> int:
+        """A connection that was introduced is one client's, and not kept for others."""
+        return 0 if endpoint.send_proxy else self.keep_limit
+
+    async def _introduced(self, address: str, port: int, introduction: bytes) -> socket.socket:
+        handle = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        handle.setblocking(False)
+        try:
+            await self._loop.sock_connect(handle, (address, port))
+            await self._loop.sock_sendall(handle, introduction)
+        except BaseException:
+            handle.close()
+            raise
+        return handle
 
     def _failed(self, dial: Dial, reason: str) -> None:
         if dial.caller is not None:

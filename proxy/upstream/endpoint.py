@@ -11,7 +11,7 @@ from math import exp
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from proxy.table import Ejection
+from proxy.table import Ejection, ProxyProtocol
 
 if TYPE_CHECKING:
     import ssl
@@ -48,6 +48,7 @@ class EndpointState:
         "port",
         "retired",
         "returned_at",
+        "send_proxy",
         "session",
         "session_at",
         "suspect",
@@ -63,6 +64,8 @@ class EndpointState:
         """Oldest first; taken from the end, so that few connections stay warm and the rest age out."""
         self.active = 0
         """Requests under way."""
+        self.send_proxy: ProxyProtocol = ""
+        """Version of the PROXY protocol header that begins each connection; none of them is kept for another client."""
         self.retired = False
         """No longer in the cluster: what is under way ends, nothing is pooled."""
         self.cookie = b""
