@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ingress.annotations.backend import BACKEND
 from ingress.annotations.client_certificates import CLIENT_CERTIFICATES
 from ingress.annotations.forwarding import FORWARDING
 from ingress.annotations.protection import PROTECTION
@@ -19,13 +20,13 @@ __all__ = [
     "UnsupportedAnnotation",
 ]
 
-ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (*FORWARDING, *PROTECTION, *CLIENT_CERTIFICATES)
+ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (*FORWARDING, *PROTECTION, *BACKEND, *CLIENT_CERTIFICATES)
 
 _IGNORED: Final = """
     affinity-canary-behavior affinity-mode app-root auth-always-set-cookie auth-cache-duration auth-cache-key
     auth-keepalive auth-keepalive-requests auth-keepalive-share-vars auth-keepalive-timeout auth-method
     auth-proxy-set-headers auth-realm auth-request-redirect auth-response-headers auth-secret-type auth-signin
-    auth-signin-redirect-param backend-protocol canary-by-cookie canary-by-header canary-by-header-pattern
+    auth-signin-redirect-param canary-by-cookie canary-by-header canary-by-header-pattern
     canary-by-header-value canary-weight canary-weight-total client-body-buffer-size connection-proxy-header
     custom-http-errors default-backend disable-proxy-intercept-errors enable-access-log enable-global-auth
     enable-modsecurity enable-opentelemetry enable-owasp-core-rules enable-rewrite-log fastcgi-index
@@ -34,9 +35,8 @@ _IGNORED: Final = """
     opentelemetry-operation-name opentelemetry-trust-incoming-span permanent-redirect permanent-redirect-code
     preserve-trailing-slash proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size
     proxy-cookie-domain proxy-cookie-path proxy-http-version proxy-max-temp-file-size proxy-next-upstream
-    proxy-next-upstream-timeout proxy-redirect-from proxy-redirect-to proxy-request-buffering proxy-ssl-ciphers
-    proxy-ssl-name proxy-ssl-protocols proxy-ssl-secret proxy-ssl-server-name proxy-ssl-verify
-    proxy-ssl-verify-depth relative-redirects rewrite-target server-alias service-upstream
+    proxy-next-upstream-timeout proxy-redirect-from proxy-redirect-to proxy-request-buffering
+    relative-redirects rewrite-target server-alias service-upstream
     session-cookie-change-on-failure session-cookie-conditional-samesite-none session-cookie-domain ssl-ciphers
     ssl-passthrough ssl-prefer-server-ciphers stream-snippet temporal-redirect temporal-redirect-code
     upstream-hash-by-subset upstream-hash-by-subset-size upstream-vhost use-port-in-redirects use-regex

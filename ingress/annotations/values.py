@@ -6,11 +6,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from proxy.table import Affinity, Balance, Cors, HashPart, Policy, RateLimit
+from proxy.table import Affinity, Balance, Cors, HashPart, Policy, RateLimit, TlsVersion
 
-__all__ = ["Annotations", "LoadBalance"]
+__all__ = ["Annotations", "BackendProtocol", "LoadBalance"]
 
 LoadBalance = Literal["round_robin", "ewma", "least_requests", "random_two", "chash"]
+BackendProtocol = Literal["http", "https"]
 
 _BURST_MULTIPLIER: Final = 5
 """As ingress-nginx."""
@@ -61,6 +62,16 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cors_allow_credentials: bool | None = None
     cors_expose_headers: tuple[str, ...] | None = None
     cors_max_age: int | None = None
+    backend_protocol: BackendProtocol | None = None
+    proxy_ssl_secret: tuple[str, str] | None = None
+    """Namespace (empty: that of the Ingress) and name of a Secret."""
+    proxy_ssl_verify: bool | None = None
+    proxy_ssl_verify_depth: int | None = None
+    proxy_ssl_name: str | None = None
+    proxy_ssl_server_name: bool | None = None
+    proxy_ssl_protocols: tuple[TlsVersion, TlsVersion] | None = None
+    """Lowest and highest."""
+    proxy_ssl_ciphers: str | None = None
     auth_tls_secret: tuple[str, str] | None = None
     """Namespace (empty: that of the Ingress) and name of a Secret."""
     auth_tls_verify_client: Literal["on", "off", "optional", "optional_no_ca"] | None = None

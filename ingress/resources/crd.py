@@ -12,6 +12,7 @@ from ingress.resources.crd_parts import (
     EjectionSpec,
     HeaderEdits,
     HeaderField,
+    PolicyUpstream,
     RateLimitSpec,
 )
 from ingress.resources.meta import ObjectMeta, ObjectRef, Source
@@ -251,6 +252,7 @@ class TrafficPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     balancing: BalancingSpec | None = None
     affinity: AffinitySpec | None = None
     ejection: EjectionSpec | None = None
+    upstream: PolicyUpstream | None = None
 
 
 class TrafficPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

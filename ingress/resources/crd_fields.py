@@ -76,6 +76,47 @@ _RATE_LIMIT: Final = Fields(
     required=("requests",),
 )
 
+_VERSION: Final = enum_of("1.2", "1.3")
+_UPSTREAM: Final = Fields(
+    {
+        "protocol": enum_of("HTTP", "HTTPS"),
+        "tls": Fields(
+            {
+                "verify": BOOL,
+                "caCertificateRef": Fields(
+                    {"kind": enum_of("Secret", "ConfigMap"), "name": OBJECT_NAME}, required=("name",)
+                ),
+                "verifyDepth": Number(minimum=0, maximum=100),
+                "serverName": Text(wants="must be a DNS name", pattern=SUBDOMAIN, min_length=1, max_length=253),
+                "clientCertificateRef": Fields({"name": OBJECT_NAME}, required=("name",)),
+                "minVersion": _VERSION,
+                "maxVersion": _VERSION,
+                "ciphers": Text(
+                    wants="must be a list of ciphers, separated by :",
+                    pattern="^[A-Za-z0-9+:_!-]+$",
+                    min_length=1,
+                    max_length=2048,
+                ),
+            },
+            rules=(
+                Rule(
+                    cel="!(has(self.minVersion) && has(self.maxVersion)) || self.minVersion <= self.maxVersion",
+                    message="minVersion must not be above maxVersion",
+                    holds=lambda tls: str(tls.get("minVersion", "1.2")) <= str(tls.get("maxVersion", "1.3")),
+                ),
+            ),
+        ),
+    },
+    rules=(
+        has_one_of("protocol", "tls"),
+        Rule(
+            cel="!has(self.tls) || (has(self.protocol) && self.protocol in ['HTTPS'])",
+            message="tls needs protocol HTTPS",
+            holds=lambda upstream: "tls" not in upstream or upstream.get("protocol") == "HTTPS",
+        ),
+    ),
+)
+
 TRAFFIC_POLICY: Final = our_object(
     Fields(
         {
@@ -108,6 +149,7 @@ TRAFFIC_POLICY: Final = our_object(
             "balancing": BALANCING,
             "affinity": Fields({"cookie": _COOKIE}, required=("cookie",)),
             "ejection": EJECTION,
+            "upstream": _UPSTREAM,
         },
         rules=(has_one_of("targetRefs", "targetSelector"),),
     )

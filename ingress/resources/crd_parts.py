@@ -7,6 +7,7 @@ import msgspec
 __all__ = [
     "AccessRules",
     "AffinitySpec",
+    "AuthoritiesRef",
     "BalancingSpec",
     "CookieSpec",
     "CorsSpec",
@@ -14,7 +15,10 @@ __all__ = [
     "HashKeyPart",
     "HeaderEdits",
     "HeaderField",
+    "PolicyUpstream",
     "RateLimitSpec",
+    "SecretRef",
+    "UpstreamTlsSpec",
 ]
 
 
@@ -109,3 +113,36 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
+
+
+class AuthoritiesRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A Secret or ConfigMap of the same namespace, with ``ca.crt``."""
+
+    kind: str = "Secret"
+    name: str
+
+
+class SecretRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A Secret of the same namespace."""
+
+    name: str
+
+
+class UpstreamTlsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """TLS with endpoints. Empty: not set."""
+
+    verify: bool = True
+    ca_certificate_ref: AuthoritiesRef | None = None
+    verify_depth: int = 1
+    server_name: str = ""
+    client_certificate_ref: SecretRef | None = None
+    min_version: str = "1.2"
+    max_version: str = "1.3"
+    ciphers: str = ""
+
+
+class PolicyUpstream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How endpoints are spoken to. ``protocol`` empty: as their Service says."""
+
+    protocol: str = ""
+    tls: UpstreamTlsSpec | None = None

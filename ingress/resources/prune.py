@@ -72,7 +72,7 @@ _EDITS: Final = tuple(
 _TRAFFIC_POLICY: Final = (
     *(
         Unit(("spec", part), "what this policy is attached to answers 503", remembered=True)
-        for part in ("access", "rateLimit", "cors")
+        for part in ("access", "rateLimit", "cors", "upstream")
     ),
     Unit(("spec", "targetRefs", "*"), "this target is left out"),
     *_EDITS,

@@ -45,12 +45,20 @@ def resolve_backend(
     if port is None:
         return _unusable(key, "PortNotFound", f"Service {_name(key)} has no TCP port {key.port!a}{_ports(service)}")
     found = find_endpoints(port, slices, endpoints, portless=portless)
-    cluster = key.shaped(Cluster(endpoints=found))
+    cluster = key.shaped(Cluster(endpoints=found), _app_protocol(port, slices))
     if found:
         return Backend(cluster=cluster)
     what = "EndpointSlice or Endpoints" if not slices and endpoints is None else "ready endpoint"
     message = f"Service {_name(key)} has no {what} for port {key.port}; its routes answer 503"
     return Backend(cluster=cluster, findings=(Finding(reason="NoEndpoints", message=message, severity="warning"),))
+
+
+def _app_protocol(port: ServicePort, slices: Sequence[EndpointSlice]) -> str:
+    """That of the Service port; slices, which normally copy it, where a Service is made without."""
+    if port.app_protocol:
+        return port.app_protocol
+    told = {one.app_protocol for each in slices for one in each.ports if (one.name or "") == port.name}
+    return min((protocol for protocol in told if protocol), default="")
 
 
 def _find_port(ports: Sequence[ServicePort], wanted: str) -> ServicePort | None:
@@ -86,7 +94,8 @@ def _external(key: BackendKey, service: Service, allow_local_names: bool) -> Bac
         message = f"Service {_name(key)} is an external name without a port {key.port!a}{_ports(service)}"
         return _unusable(key, "PortNotFound", message, by_name=True)
     endpoint = Endpoint(address=name, port=number)
-    return Backend(cluster=key.shaped(Cluster(endpoints=(endpoint,), by_name=True)))
+    app_protocol = "" if port is None else port.app_protocol or ""
+    return Backend(cluster=key.shaped(Cluster(endpoints=(endpoint,), by_name=True), app_protocol))
 
 
 def _local_fault(name: str) -> str:

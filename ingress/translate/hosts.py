@@ -94,6 +94,7 @@ class _Reader:
             defaults=defaults,
             backends=tuple(self.backends),
             tls=tls,
+            shown=tuple(sorted(self.treatments.shown)),
             clients=clients,
             applied_policies=tuple(self.treatments.applied),
             problems=(*self.problems, *self.treatments.problems),

@@ -194,9 +194,7 @@ class Memory:
             [use.key for use in old.backends] if old else [],
             [use.key for use in new.backends] if new else [],
         )
-        self.secrets.use(
-            key, [claim.secret for claim in old.tls] if old else [], [claim.secret for claim in new.tls] if new else []
-        )
+        self.secrets.use(key, _secrets_of(old), _secrets_of(new))
         self._told_other.add(key)
         self._claim_again.add(key)
         for group, rules in ((self.catch_alls, False), (self._fallbacks, True)):
@@ -317,6 +315,11 @@ def backend_problems(part: IngressPart, backends: KnownBackends) -> tuple[Proble
     return tuple(
         part.problem(use.field, finding) for use in part.backends for finding in backends.backend(use.key).findings
     )
+
+
+def _secrets_of(part: IngressPart | None) -> list[Key]:
+    """Those with certificates, to show clients or backends."""
+    return [] if part is None else [*(claim.secret for claim in part.tls), *part.shown]
 
 
 def in_age_order(parts: Iterable[IngressPart]) -> Sequence[IngressPart]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from hashlib import blake2b
+from typing import Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
 from ingress.annotations.hash_key import format_hash_key
 from ingress.resources import Ingress, Key, ObjectRef, Problem, Severity, Source
-from proxy.table import Affinity, Balance, ClientCertificates, Cluster, Ejection, HostPattern, Respond, Route
+from proxy.table import (
+    Affinity,
+    Balance,
+    ClientCertificates,
+    Cluster,
+    Ejection,
+    HostPattern,
+    Respond,
+    Route,
+    UpstreamTls,
+)
 
 __all__ = [
     "ANY_HOST",
@@ -24,6 +35,7 @@ __all__ = [
     "Finding",
     "IngressPart",
     "RouteClaim",
+    "Spoken",
     "TlsClaim",
     "age_of",
     "covers",
@@ -41,6 +53,15 @@ REFUSED: Final = Respond(status=503, reason="the configuration of this route is 
 
 GOES_FIRST: Final = "goes first (by age, then name)"
 """What a loser hears of the winner."""
+
+Spoken = Literal["", "http", "https"]
+"""What a backend speaks. Empty: what its Service says."""
+
+_APP_PROTOCOLS: Final[dict[str, Spoken]] = {
+    "https": "https",
+    "kubernetes.io/wss": "https",
+}
+"""``appProtocol`` of Service ports (KEP-1422, KEP-3726); others are plain HTTP."""
 
 Age = tuple[str, str, str]
 """creationTimestamp, namespace, name: the smaller wins. An empty timestamp (files) counts as oldest."""
@@ -75,6 +96,9 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
     affinity: Affinity | None = None
     ejection: Ejection = PLAIN_EJECTION
     max_requests: int = 0
+    spoken: Spoken = ""
+    tls: UpstreamTls | None = None
+    """How TLS is spoken, where it is. ``None``: as usual."""
 
     @property
     def service_key(self) -> Key:
@@ -87,16 +111,21 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
         shape = [*_balance_text(self.balance), *_affinity_text(self.affinity), *_ejection_text(self.ejection)]
         if self.max_requests:
             shape.append(f"max-requests={self.max_requests}")
+        if self.spoken:
+            shape.append(f"backend-protocol={self.spoken}")
+        shape += _tls_text(self.tls)
         return f"{name}?{'&'.join(shape)}" if shape else name
 
-    def shaped(self, cluster: Cluster) -> Cluster:
-        """``cluster`` with what this key says of it."""
+    def shaped(self, cluster: Cluster, app_protocol: str = "") -> Cluster:
+        """``cluster`` with what this key says of it, and where it says nothing the Service port."""
+        spoken = self.spoken or _APP_PROTOCOLS.get(app_protocol.lower(), "http")
         return msgspec.structs.replace(
             cluster,
             balance=self.balance,
             affinity=self.affinity,
             ejection=self.ejection,
             max_requests=self.max_requests,
+            tls=(self.tls or UpstreamTls()) if spoken == "https" else None,
         )
 
 
@@ -125,6 +154,22 @@ def _ejection_text(ejection: Ejection) -> list[str]:
         return []
     parts = (ejection.consecutive_failures, ejection.base_time, ejection.max_time, ejection.max_percent)
     return [f"ejection={','.join(map(str, parts))}"]
+
+
+def _tls_text(tls: UpstreamTls | None) -> list[str]:
+    if tls is None:
+        return []
+    trusted = blake2b(tls.ca_pem.encode(), digest_size=8).hexdigest() if tls.ca_pem else "system"
+    versions = f"{tls.min_version}-{tls.max_version}"
+    rest = {
+        "verify": trusted if tls.verify else "",
+        "verify-depth": str(tls.verify_depth) if tls.verify_depth != 1 else "",
+        "name": tls.server_name,
+        "secret": tls.certificate or "",
+        "protocols": versions if versions != "1.2-1.3" else "",
+        "ciphers": tls.ciphers,
+    }
+    return [f"proxy-ssl-{name}={quote(value)}" for name, value in rest.items() if value]
 
 
 class BackendUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +228,8 @@ class IngressPart(msgspec.Struct, frozen=True, kw_only=True):
     """The default backend as a route: of each host, and of :data:`ANY_HOST`. Empty: it has none."""
     backends: tuple[BackendUse, ...] = ()
     tls: tuple[TlsClaim, ...] = ()
+    shown: tuple[Key, ...] = ()
+    """Secrets with certificates that backends are shown."""
     clients: ClientClaim | None = None
     """``None``: it asks nothing of clients."""
     applied_policies: tuple[tuple[Key, ObjectRef], ...] = ()

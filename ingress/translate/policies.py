@@ -3,7 +3,7 @@
 1. A policy is attached by reference or by labels, within its namespace.
 2. Of several policies on one object the oldest decides, field by field; the others hear of what they lost.
 3. A policy whose access, rate or CORS part is wrong closes what it is attached to (503): it was meant to keep somebody
-   out.
+   out. So does one whose upstream part is: it may say whom to believe.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import msgspec
 from ingress.resources import Key, ObjectMeta, ObjectRef, Problem, Severity, TrafficPolicy
 from ingress.resources.crd_parts import AffinitySpec, CorsSpec, RateLimitSpec
 from ingress.resources.values import parse_cidr, parse_duration, parse_size
-from ingress.translate.part import GOES_FIRST
+from ingress.translate.backend_tls import wish_of_policy
+from ingress.translate.part import GOES_FIRST, Spoken
 from ingress.translate.wishes import Reader, Wishes
 from proxy.table import Affinity, Cors, RateLimit
 
 __all__ = ["Attached", "attach", "attached_to", "policy_problems", "read_policy", "selects_services"]
 
 _SECONDS: Final = {"Second": 1, "Minute": 60, "Hour": 3600}
-_PROTECTIVE: Final = ("spec.access", "spec.rateLimit", "spec.cors")
+_PROTECTIVE: Final = ("spec.access", "spec.rateLimit", "spec.cors", "spec.upstream")
+_SPOKEN: Final[dict[str, Spoken]] = {"HTTP": "http", "HTTPS": "https"}
 
 
 class PolicyReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,10 @@ def read_policy(policy: TrafficPolicy) -> PolicyReading:
         reader.put("rate_limit", "spec.rateLimit", _rate_limit(reader, str(policy.ref), spec.rate_limit))
     if spec.cors is not None:
         reader.put("cors", "spec.cors", _cors(reader, spec.cors))
+    if spec.upstream is not None:
+        reader.put("spoken", "spec.upstream.protocol", _SPOKEN.get(spec.upstream.protocol))
+        if spec.upstream.tls is not None:
+            reader.put("tls", "spec.upstream.tls", wish_of_policy(spec.upstream.tls))
     reader.balancing("spec.balancing", spec.balancing)
     reader.ejection("spec.ejection", spec.ejection)
     if spec.affinity is not None:

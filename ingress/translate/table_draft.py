@@ -48,6 +48,7 @@ class TableDraft:
         clusters = _really_changed(
             old.clusters, {name: cluster(name) if name in needs else None for name in self.clusters}
         )
+        self._count_shown(clusters)
         certificates = _really_changed(
             old.certificates,
             {
@@ -91,6 +92,12 @@ class TableDraft:
             self.clusters.update(before, after)
             count_needs(self._cluster_needs, before, after)
 
+    def _count_shown(self, clusters: Mapping[str, Cluster | None]) -> None:
+        for name, cluster in clusters.items():
+            before, after = _shown_by(self.table.clusters.get(name)), _shown_by(cluster)
+            self.certificates.update(before, after)
+            count_needs(self._certificate_needs, before, after)
+
     def _count_secrets(self, secrets: Mapping[HostPattern, Key | None]) -> None:
         before = [self._secrets[host] for host in secrets if host in self._secrets]
         after = [key for key in secrets.values() if key is not None]
@@ -105,6 +112,14 @@ class TableDraft:
                 del self._secrets[host]
             else:
                 self._secrets[host] = key
+
+
+def _shown_by(cluster: Cluster | None) -> list[Key]:
+    """The Secret whose certificate the endpoints of a cluster are shown, if any."""
+    if cluster is None or cluster.tls is None or cluster.tls.certificate is None:
+        return []
+    namespace, _, name = cluster.tls.certificate.partition("/")
+    return [(namespace, name)]
 
 
 def _needed_by(host: Host | None) -> list[str]:

@@ -13,13 +13,14 @@ import msgspec
 
 from ingress.annotations import NGINX_PREFIX, OUR_PREFIX, Annotations
 from ingress.resources import Ingress, IngressClass, Key, ObjectRef, Problem, Service, TrafficPolicy
+from ingress.translate.backend_tls import backend_tls, wish_of_annotations
 from ingress.translate.custom_headers import custom_headers
 from ingress.translate.lookup import Lookup
 from ingress.translate.parameters import class_wishes
 from ingress.translate.part import Finding
 from ingress.translate.policies import Attached, attach, attached_to, selects_services
 from ingress.translate.wishes import Wishes, cluster_of, layered, policy_of
-from proxy.table import Policy, Respond, Route
+from proxy.table import Policy, Respond, Route, UpstreamTls
 
 __all__ = ["Treatment", "Treatments", "written_as"]
 
@@ -54,6 +55,9 @@ class Treatments:
         self.problems: list[Problem] = []
         """Of other objects."""
         self.applied: list[tuple[Key, ObjectRef]] = []
+        self.shown: set[Key] = set()
+        """Secrets with certificates that backends are shown."""
+        self._tls_field = f"metadata.annotations[{written_as(ingress, 'proxy-ssl-secret')}]"
         self._own = self._of_annotations(ingress, annotations)
         if self._policies:
             metadata = ingress.metadata
@@ -72,11 +76,17 @@ class Treatments:
         attached = self._of_service(service) if service is not None and self._policies else Attached()
         wishes = layered((self._own, self._attached.wishes, attached.wishes, self._class))
         policy = policy_of(wishes)
-        return Treatment(
-            policy=_NO_POLICY if policy == _NO_POLICY else policy,
-            cluster=cluster_of(wishes),
-            refused=self._attached.refused or attached.refused,
-        )
+        cluster = cluster_of(wishes)
+        refused = self._attached.refused or attached.refused
+        if "tls" in wishes and wishes.get("spoken") != "http":
+            found = backend_tls(wishes["tls"], self._namespace, self._lookup)
+            field = self._tls_field if "tls" in self._own else "spec"
+            self.findings += ((field, finding) for finding in found.findings if (field, finding) not in self.findings)
+            self.shown |= set() if found.pair is None else {found.pair}
+            if found.tls != UpstreamTls():
+                cluster["tls"] = found.tls
+            refused |= found.tls is None
+        return Treatment(policy=_NO_POLICY if policy == _NO_POLICY else policy, cluster=cluster, refused=refused)
 
     def _of_service(self, name: str) -> Attached:
         labels: dict[str, str] = {}
@@ -105,6 +115,8 @@ class Treatments:
             "balance": values.balance,
             "affinity": values.cookie_affinity,
             "max_requests": values.max_requests,
+            "spoken": values.backend_protocol,
+            "tls": wish_of_annotations(values, self._namespace),
             "ssl_redirect": values.ssl_redirect,
         }
         if values.custom_headers is not None:

@@ -164,6 +164,9 @@ def _shown(table: Table) -> str:
     for host in shown.get("hosts", {}).values():
         if asked := host.get("client_certificates"):
             asked["ca_pem"] = names[asked["ca_pem"]]
+    for cluster in shown.get("clusters", {}).values():
+        if trusted := cluster.get("tls", {}).get("ca_pem"):
+            cluster["tls"]["ca_pem"] = names[trusted]
     shown["settings"] = {name: value for name, value in shown["settings"].items() if value != getattr(Settings(), name)}
     return _pretty({name: value for name, value in shown.items() if value != {}}) + "\n"
 

@@ -65,6 +65,8 @@ ANNOTATIONS = st.dictionaries(
             "nginx.ingress.kubernetes.io/ssl-redirect",
             "pyngress.io/proxy-read-timeout",
             "pyngress.io/auth-url",
+            "pyngress.io/proxy-ssl-secret",
+            "pyngress.io/backend-protocol",
             "pyngress.io/auth-tls-secret",
             "pyngress.io/auth-tls-secret",
             "nginx.ingress.kubernetes.io/auth-tls-verify-client",
@@ -73,7 +75,7 @@ ANNOTATIONS = st.dictionaries(
             "kubernetes.io/ingress.class",
         ]
     ),
-    st.sampled_from(["true", "false", "ewma", "chash", "$host", "5", "", "pyngress", "a"]) | TEXT,
+    st.sampled_from(["true", "false", "ewma", "chash", "$host", "5", "", "pyngress", "a", "HTTPS"]) | TEXT,
     max_size=2,
 )
 TLS = st.builds(
@@ -120,6 +122,7 @@ SERVICE = st.builds(
                 port=st.sampled_from([80, 81]),
                 target_port=st.sampled_from([None, 80, "http"]),
                 protocol=st.sampled_from(["TCP", "TCP", "UDP"]),
+                app_protocol=st.sampled_from([None, None, "https", "http"]),
             ),
             max_size=2,
         ).map(tuple),

@@ -47,8 +47,23 @@ GOOD: list[tuple[str, Spec]] = [
                 "cookie": {"name": "route", "path": "/a", "maxAge": "1h", "secure": True, "sameSite": "Strict"}
             },
             "ejection": EJECTION,
+            "upstream": {
+                "protocol": "HTTPS",
+                "tls": {
+                    "verify": True,
+                    "caCertificateRef": {"kind": "ConfigMap", "name": "authorities"},
+                    "verifyDepth": 0,
+                    "serverName": "api.internal.example.com",
+                    "clientCertificateRef": {"name": "ours"},
+                    "minVersion": "1.2",
+                    "maxVersion": "1.3",
+                    "ciphers": "HIGH:!SHA1",
+                },
+            },
         },
     ),
+    ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTPS", "tls": {"minVersion": "1.3"}}}),
+    ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTP"}}),
     ("TrafficPolicy", {**TARGET, "limits": {"bodySize": 0}, "cors": {}, "ejection": {}, "affinity": {"cookie": {}}}),
     ("TrafficPolicy", {**TARGET, "access": {"allow": []}}),
     ("IngressClassParameters", {}),
@@ -122,6 +137,23 @@ BAD: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(retries={"attempts": 11}), "spec.retries.attempts"),
     ("TrafficPolicy", _policy(retries={}), "spec.retries.attempts"),
     ("TrafficPolicy", _policy(limits={"bodySize": "8q"}), "spec.limits.bodySize"),
+    ("TrafficPolicy", _policy(upstream={}), "spec.upstream"),
+    ("TrafficPolicy", _policy(upstream={"tls": {}}), "spec.upstream"),
+    ("TrafficPolicy", _policy(upstream={"protocol": "HTTP", "tls": {}}), "spec.upstream"),
+    ("TrafficPolicy", _policy(upstream={"protocol": "FCGI"}), "spec.upstream.protocol"),
+    *(
+        ("TrafficPolicy", _policy(upstream={"protocol": "HTTPS", "tls": tls}), f"spec.upstream.tls{place}")
+        for tls, place in (
+            ({"minVersion": "1.3", "maxVersion": "1.2"}, ""),
+            ({"minVersion": "1.1"}, ".minVersion"),
+            ({"caCertificateRef": {"kind": "Pod", "name": "a"}}, ".caCertificateRef.kind"),
+            ({"caCertificateRef": {}}, ".caCertificateRef.name"),
+            ({"clientCertificateRef": {"name": "a/b"}}, ".clientCertificateRef.name"),
+            ({"serverName": "*.example.com"}, ".serverName"),
+            ({"verifyDepth": 101}, ".verifyDepth"),
+            ({"ciphers": "ALL:@SECLEVEL=0"}, ".ciphers"),
+        )
+    ),
     ("TrafficPolicy", _policy(limits={"requests": -1}), "spec.limits.requests"),
     ("TrafficPolicy", _policy(limits={"bodySize": "-1"}), "spec.limits.bodySize"),
     *(
