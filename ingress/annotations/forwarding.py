@@ -142,6 +142,20 @@ FORWARDING: Final[tuple[AnnotationSpec, ...]] = (
         example="$cookie_user$request_uri",
     ),
     AnnotationSpec(
+        name="send-proxy",
+        parser=parse_choice("v1", "v2"),
+        scope="location",
+        risk="medium",
+        unsafe_to_ignore=False,
+        ours_only=True,
+        default="none",
+        help=(
+            "Begin each connection to an endpoint with a PROXY protocol header of that version, which names the client. "
+            "Each request then has a connection of its own."
+        ),
+        example="v2",
+    ),
+    AnnotationSpec(
         name="proxy-next-upstream-tries",
         parser=parse_count,
         scope="location",

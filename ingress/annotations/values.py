@@ -36,6 +36,7 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     proxy_send_timeout: float | None = None
     load_balance: LoadBalance | None = None
     upstream_hash_by: tuple[HashPart, ...] | None = None
+    send_proxy: Literal["v1", "v2"] | None = None
     proxy_next_upstream_tries: int | None = None
     affinity: Literal["cookie"] | None = None
     session_cookie_name: str | None = None

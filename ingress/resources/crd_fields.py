@@ -80,6 +80,7 @@ _VERSION: Final = enum_of("1.2", "1.3")
 _UPSTREAM: Final = Fields(
     {
         "protocol": enum_of("HTTP", "HTTPS"),
+        "sendProxy": enum_of("v1", "v2"),
         "tls": Fields(
             {
                 "verify": BOOL,
@@ -108,7 +109,7 @@ _UPSTREAM: Final = Fields(
         ),
     },
     rules=(
-        has_one_of("protocol", "tls"),
+        has_one_of("protocol", "tls", "sendProxy"),
         Rule(
             cel="!has(self.tls) || (has(self.protocol) && self.protocol in ['HTTPS'])",
             message="tls needs protocol HTTPS",

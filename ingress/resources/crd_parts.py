@@ -141,8 +141,9 @@ class UpstreamTlsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     ciphers: str = ""
 
 
-class PolicyUpstream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PolicyUpstream(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How endpoints are spoken to. ``protocol`` empty: as their Service says."""
 
     protocol: str = ""
+    send_proxy: str = ""
     tls: UpstreamTlsSpec | None = None

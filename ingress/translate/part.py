@@ -17,6 +17,7 @@ from proxy.table import (
     Cluster,
     Ejection,
     HostPattern,
+    ProxyProtocol,
     Respond,
     Route,
     UpstreamTls,
@@ -96,6 +97,7 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
     affinity: Affinity | None = None
     ejection: Ejection = PLAIN_EJECTION
     max_requests: int = 0
+    send_proxy: ProxyProtocol = ""
     spoken: Spoken = ""
     tls: UpstreamTls | None = None
     """How TLS is spoken, where it is. ``None``: as usual."""
@@ -111,6 +113,8 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
         shape = [*_balance_text(self.balance), *_affinity_text(self.affinity), *_ejection_text(self.ejection)]
         if self.max_requests:
             shape.append(f"max-requests={self.max_requests}")
+        if self.send_proxy:
+            shape.append(f"send-proxy={self.send_proxy}")
         if self.spoken:
             shape.append(f"backend-protocol={self.spoken}")
         shape += _tls_text(self.tls)
@@ -125,6 +129,7 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
             affinity=self.affinity,
             ejection=self.ejection,
             max_requests=self.max_requests,
+            send_proxy=self.send_proxy,
             tls=(self.tls or UpstreamTls()) if spoken == "https" else None,
         )
 

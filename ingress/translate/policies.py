@@ -69,6 +69,7 @@ def read_policy(policy: TrafficPolicy) -> PolicyReading:
         reader.put("cors", "spec.cors", _cors(reader, spec.cors))
     if spec.upstream is not None:
         reader.put("spoken", "spec.upstream.protocol", _SPOKEN.get(spec.upstream.protocol))
+        reader.put("send_proxy", "spec.upstream.sendProxy", spec.upstream.send_proxy or None)
         if spec.upstream.tls is not None:
             reader.put("tls", "spec.upstream.tls", wish_of_policy(spec.upstream.tls))
     reader.balancing("spec.balancing", spec.balancing)

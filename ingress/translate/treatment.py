@@ -115,6 +115,7 @@ class Treatments:
             "balance": values.balance,
             "affinity": values.cookie_affinity,
             "max_requests": values.max_requests,
+            "send_proxy": values.send_proxy,
             "spoken": values.backend_protocol,
             "tls": wish_of_annotations(values, self._namespace),
             "ssl_redirect": values.ssl_redirect,

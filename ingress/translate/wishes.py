@@ -30,7 +30,7 @@ __all__ = [
 Wishes = Mapping[str, Any]
 W = TypeVar("W")
 
-CLUSTER_FIELDS: Final = ("balance", "affinity", "ejection", "max_requests", "spoken")
+CLUSTER_FIELDS: Final = ("balance", "affinity", "ejection", "max_requests", "send_proxy", "spoken")
 _HEADER_FIELDS: Final = ("request_headers", "response_headers")
 _POLICY_FIELDS: Final = frozenset(Policy.__struct_fields__) - set(_HEADER_FIELDS)
 

@@ -64,6 +64,7 @@ GOOD: list[tuple[str, Spec]] = [
     ),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTPS", "tls": {"minVersion": "1.3"}}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTP"}}),
+    ("TrafficPolicy", {**TARGET, "upstream": {"sendProxy": "v2"}}),
     ("TrafficPolicy", {**TARGET, "limits": {"bodySize": 0}, "cors": {}, "ejection": {}, "affinity": {"cookie": {}}}),
     ("TrafficPolicy", {**TARGET, "access": {"allow": []}}),
     ("IngressClassParameters", {}),
