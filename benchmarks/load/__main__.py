@@ -24,6 +24,7 @@ from benchmarks.load.scenarios import HOST, SCENARIOS, Scenario
 
 RESULTS = Path(__file__).parents[1] / "results"
 BESIDE = Path(sys.executable).parent
+_CLIENTS = {"wrk": "the Debian package wrk", "h2load": "the Debian package nghttp2-client"}
 
 
 @click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
@@ -53,7 +54,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [PEERS[name] for name in _names(peers, PEERS, "--peers")]
     wanted = [SCENARIOS[name] for name in _names(scenarios, SCENARIOS, "--scenarios")]
-    executables = _find_programs(chosen)
+    executables = _find_programs(chosen, wanted)
     proxy_core, load_core = _choose_cores()
     _set_niceness(niceness)
     load_before = os.getloadavg()[0]
@@ -65,7 +66,7 @@ def main(
         key.write_text(key_pem)
         with serving_backend(executables["nginx"], core=load_core, folder=folder) as backend:
             bench = Bench(
-                wrk=executables["wrk"],
+                clients={scenario.client: executables[_program_of(scenario)] for scenario in wanted},
                 backend=backend,
                 certificate=certificate,
                 key=key,
@@ -79,7 +80,7 @@ def main(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine.describe(load_before),
         versions={peer.name: peer.version(executables[peer.executable]) for peer in chosen}
-        | {"wrk": first_line(executables["wrk"], "-v").removeprefix("wrk ").split(" ")[0]},
+        | {program: _client_version(program, path) for program, path in executables.items() if program in _CLIENTS},
         seconds=duration,
         connections=connections,
         rounds=rounds,
@@ -118,19 +119,34 @@ def _names(text_of_names: str, known: Sequence[str] | dict[str, Peer] | dict[str
     return names
 
 
-def _find_programs(peers: Sequence[Peer]) -> dict[str, str]:
-    """Executable name to path, for the peers, the client and the backend."""
-    packages = {
-        "nginx": "the Debian package nginx",
-        "wrk": "the Debian package wrk",
-        "taskset": "the Debian package util-linux",
-        "setpriv": "the Debian package util-linux",
-    } | {peer.executable: peer.package for peer in peers}
+def _find_programs(peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Executable name to path, for the peers, the clients and the backend."""
+    wanted = {_program_of(scenario) for scenario in scenarios}
+    packages = (
+        {program: package for program, package in _CLIENTS.items() if program in wanted}
+        | {
+            "nginx": "the Debian package nginx",
+            sys.executable: "Python",
+            "taskset": "the Debian package util-linux",
+            "setpriv": "the Debian package util-linux",
+        }
+        | {peer.executable: peer.package for peer in peers}
+    )
     found = {name: find_executable(name, BESIDE) for name in packages}
     missing = [f"{name} is missing: install {packages[name]}" for name, path in found.items() if path is None]
     if missing:
         raise click.UsageError("\n".join([*missing, "or leave peers out with --peers"]))
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _program_of(scenario: Scenario) -> str:
+    """The executable of the scenario's client."""
+    return sys.executable if scenario.client == "handshakes" else scenario.client
+
+
+def _client_version(program: str, path: str) -> str:
+    """``wrk 4.1.0 [epoll]…``; ``h2load nghttp2/1.52.0``."""
+    return first_line(path, "-v" if program == "wrk" else "--version").split(" ")[1].removeprefix("nghttp2/")
 
 
 def _choose_cores() -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,10 +12,11 @@ import msgspec
 
 from benchmarks.load import accounting
 from benchmarks.load.backend import Backend, BackendCount
-from benchmarks.load.client import LoadResult, Probe, probe, run_load
+from benchmarks.load.clients import Load, LoadResult, run_load
 from benchmarks.load.peers import Peer, Setup
+from benchmarks.load.probe import Probe, probe
 from benchmarks.load.processes import BenchmarkError, free_port, running, wait_until
-from benchmarks.load.scenarios import Scenario
+from benchmarks.load.scenarios import ClientName, Scenario
 
 __all__ = ["Bench", "Run", "measure"]
 
@@ -51,13 +53,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     upstream_connections: int = 0
     """Opened to the backend during the measured load."""
     cipher: str = ""
+    resumed_percent: float | None = None
+    """Of the connections; ``None``: the scenario makes no new ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """What stays the same for all runs."""
 
-    wrk: str
+    clients: Mapping[ClientName, str]
+    """Path of each client's executable."""
     backend: Backend
     certificate: Path
     key: Path
@@ -130,6 +135,7 @@ def _measure(bench: Bench, peer: Peer, setup: Setup, round_number: int) -> Run:
             others_percent=max(0.0, core_after - core_before - cpu.total) / load.seconds * 100,
             upstream_connections=upstream.connections,
             cipher=answer.cipher,
+            resumed_percent=load.resumed / requests * 100 if scenario.client == "handshakes" else None,
         )
 
 
@@ -146,6 +152,8 @@ def problems_of(
         problems.append("errors: " + ", ".join(f"{count} {kind}" for kind, count in load.errors.items()))
     if not load.requests:
         problems.append("no requests")
+    if load.resumed and not scenario.resume:
+        problems.append(f"{load.resumed} handshakes were resumed")
     if load.bytes < load.requests * scenario.response_bytes:
         problems.append("responses are too short")
     if upstream.requests < load.requests:
@@ -157,13 +165,15 @@ def problems_of(
 
 def _load(bench: Bench, setup: Setup, seconds: int) -> LoadResult:
     return run_load(
-        bench.wrk,
-        setup.scenario,
-        port=setup.port,
-        connections=bench.connections,
-        seconds=seconds,
-        core=bench.load_core,
-        folder=setup.folder,
+        Load(
+            program=bench.clients[setup.scenario.client],
+            scenario=setup.scenario,
+            port=setup.port,
+            connections=bench.connections,
+            seconds=seconds,
+            core=bench.load_core,
+            folder=setup.folder,
+        )
     )
 
 

@@ -15,10 +15,21 @@ from typing import Final
 
 from benchmarks.load import accounting
 
-__all__ = ["BenchmarkError", "Process", "find_executable", "free_port", "pinned", "running", "wait_until"]
+__all__ = [
+    "BenchmarkError",
+    "Process",
+    "find_executable",
+    "free_port",
+    "nice_session",
+    "pinned",
+    "running",
+    "wait_until",
+]
 
 STOP_SECONDS: Final = 5.0
 """From SIGTERM to SIGKILL."""
+
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 class BenchmarkError(Exception):
@@ -62,8 +73,23 @@ class Process:
 
 
 def pinned(command: Sequence[str], core: int) -> list[str]:
-    """``command`` bound to ``core``, with all its children. It ends when this process ends, even by a kill."""
-    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *command]
+    """``command`` bound to ``core``, with all its children. It ends when this process ends, even by a kill.
+
+    It is to be started in a session of its own.
+    """
+    return nice_session(["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *command])
+
+
+def nice_session(command: Sequence[str]) -> list[str]:
+    """``command``, which gives the session that it is started in the niceness of this process.
+
+    Between sessions the kernel weighs the niceness of the sessions, not that of their processes: sched(7), "The
+    autogroup feature". A new session begins with 0.
+    """
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness == 0 or not _AUTOGROUP.exists():
+        return list(command)
+    return ["sh", "-c", f'echo {niceness} > {_AUTOGROUP}; exec "$@"', "sh", *command]
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     busy_percent: float = 0.0
     others_percent: float = 0.0
     """The worst round."""
+    resumed_percent: float | None = None
+    """Of the connections; ``None``: the scenario makes no new ones."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ def _row(group: list[Run], reference: Mapping[tuple[str, int], float]) -> Row:
     if not good:
         return Row(scenario=first.scenario, peer=first.peer, problems=problems)
     ratios = [run.cpu_us / reference[run.scenario, run.round] for run in good if (run.scenario, run.round) in reference]
+    resumed = [run.resumed_percent for run in good if run.resumed_percent is not None]
     return Row(
         scenario=first.scenario,
         peer=first.peer,
@@ -87,6 +90,7 @@ def _row(group: list[Run], reference: Mapping[tuple[str, int], float]) -> Row:
         resident_mib=_median(run.resident_bytes for run in good) / 2**20,
         busy_percent=_median(run.busy_percent for run in good),
         others_percent=max(run.others_percent for run in good),
+        resumed_percent=_median(resumed) if resumed else None,
     )
 
 
@@ -96,7 +100,7 @@ def _median(values: Iterable[float]) -> float:
 
 _COLUMNS = (
     *("peer", "CPU µs/request", "min–max", "user", "system", "× nginx", "requests/s"),
-    *("p99 ms", "RSS MiB", "busy %", "others %", "requests"),
+    *("p99 ms", "RSS MiB", "busy %", "others %", "resumed %", "requests"),
 )
 
 
@@ -137,6 +141,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.resident_mib:.1f}",
         f"{row.busy_percent:.0f}",
         f"{row.others_percent:.0f}",
+        "-" if row.resumed_percent is None else f"{row.resumed_percent:.0f}",
         f"{row.requests:,}",
     )
 

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from benchmarks.load.backend import BackendCount
-from benchmarks.load.client import LoadResult, Probe
+from benchmarks.load.clients import LoadResult
 from benchmarks.load.machine import Machine
 from benchmarks.load.measure import Run, problems_of
+from benchmarks.load.probe import Probe
 from benchmarks.load.report import Report, make_rows, text
 from benchmarks.load.scenarios import SCENARIOS
 
@@ -28,6 +29,7 @@ UPSTREAM = BackendCount(connections=0, requests=1032)
         ("load", dataclasses.replace(LOAD, errors={"read": 3, "status": 1}), "errors: 3 read, 1 status"),
         ("load", dataclasses.replace(LOAD, requests=0), "no requests"),
         ("load", dataclasses.replace(LOAD, bytes=1_000_000), "responses are too short"),
+        ("load", dataclasses.replace(LOAD, resumed=7), "7 handshakes were resumed"),
         ("upstream", dataclasses.replace(UPSTREAM, requests=999), "only 999 of 1000 requests reached the backend"),
         ("upstream", dataclasses.replace(UPSTREAM, connections=990), "990 connections to the backend: no keep-alive"),
     ],

@@ -13,6 +13,9 @@ _CONFIG = """
     persist_config off
     auto_https off
     default_bind 127.0.0.1
+    servers {{
+        protocols h1 h2
+    }}
     log {{
         level ERROR
     }}

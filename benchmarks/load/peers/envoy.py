@@ -19,12 +19,12 @@ def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _manager() -> dict[str, Any]:
+def _manager(setup: Setup) -> dict[str, Any]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "60s"}}
     return {
         "@type": _HTTP,
         "stat_prefix": "front",
-        "codec_type": "HTTP1",
+        "codec_type": "AUTO" if setup.scenario.http2 else "HTTP1",
         "use_remote_address": True,
         "route_config": {"virtual_hosts": [{"name": "foo", "domains": [HOST], "routes": [route]}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
@@ -43,6 +43,7 @@ def _transport(setup: Setup) -> dict[str, Any]:
             "common_tls_context": {
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
                 "tls_certificates": [certificate],
+                "alpn_protocols": ["h2", "http/1.1"] if setup.scenario.http2 else ["http/1.1"],
             },
         },
     }
@@ -50,7 +51,7 @@ def _transport(setup: Setup) -> dict[str, Any]:
 
 def _configure(setup: Setup) -> Launch:
     chain: dict[str, Any] = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager()}]
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(setup)}]
     }
     if setup.scenario.tls:
         chain["transport_socket"] = _transport(setup)

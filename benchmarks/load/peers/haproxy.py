@@ -1,4 +1,7 @@
-"""HAProxy with one thread and the same forwarding headers as nginx."""
+"""HAProxy with one thread and the same forwarding headers as nginx.
+
+``http-reuse safe``, its default, would send the first request of each client's connection over a new one of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ defaults
     timeout http-request 15s
     timeout http-keep-alive 75s
     option http-keep-alive
-    http-reuse safe
+    http-reuse always
 frontend front
     bind 127.0.0.1:{port} {tls}
     unique-id-format %{{+X}}o%ci%cp%ts%rt
@@ -44,11 +47,12 @@ def _configure(setup: Setup) -> Launch:
     bundle = setup.folder / "bundle.pem"
     bundle.write_text(setup.certificate.read_text() + setup.key.read_text())
     config = setup.folder / "haproxy.cfg"
+    alpn = "h2,http/1.1" if setup.scenario.http2 else "http/1.1"
     config.write_text(
         _CONFIG.format(
             port=setup.port,
             backend_port=setup.backend_port,
-            tls=f"ssl crt {bundle} alpn http/1.1" if setup.scenario.tls else "",
+            tls=f"ssl crt {bundle} alpn {alpn}" if setup.scenario.tls else "",
             scheme="https" if setup.scenario.tls else "http",
             host=HOST,
         )

@@ -12,7 +12,7 @@ __all__ = ["NGINX"]
 _CONFIG = """
 daemon off;
 {user}
-worker_processes 1;
+worker_processes {workers};
 pid nginx.pid;
 error_log stderr error;
 events {{ worker_connections 4096; }}
@@ -53,11 +53,13 @@ http {{
 
 
 def _configure(setup: Setup) -> Launch:
-    tls = "ssl" if setup.scenario.tls else ""
+    # ``http2 on`` is nginx 1.25; newer ones still take this, with a warning.
+    tls = ("ssl http2" if setup.scenario.http2 else "ssl") if setup.scenario.tls else ""
     hosts = [HOST, *(f"h{number}.mydomain.com" for number in range(setup.scenario.other_hosts))]
     config = setup.folder / "nginx.conf"
     config.write_text(
         _CONFIG.format(
+            workers=setup.scenario.workers,
             user="user root;" if os.geteuid() == 0 else "",
             port=setup.port,
             backend_port=setup.backend_port,

@@ -1,4 +1,4 @@
-"""Pyngress' data plane alone, one process, from a table file."""
+"""Pyngress' data plane alone, from a table file: one process, or workers as the control process keeps them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _configure(setup: Setup) -> Launch:
     ports = ["--http-port", str(setup.port)]
     if setup.scenario.tls:
         ports = ["--http-port", str(free_port()), "--https-port", str(setup.port)]
+    program = ["proxy", "--bind", "127.0.0.1", "--no-access-log"]
+    if setup.scenario.workers > 1:
+        program = ["benchmarks.load.peers.workers", "--workers", str(setup.scenario.workers)]
     return Launch(
-        command=[
-            *(setup.executable, "-m", "proxy", "--table", str(table)),
-            *(*ports, "--bind", "127.0.0.1", "--no-access-log"),
-        ],
+        command=[setup.executable, "-m", *program, "--table", str(table), *ports],
         environment={"PYTHONPATH": str(Path(proxy.__file__).parents[1])},
     )
 
