@@ -70,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     default_backend: ServiceRef | None = None
     default_ssl_certificate: tuple[str, str] | None = None
     """Namespace and name of a Secret."""
+    enable_ssl_passthrough: bool = False
+    """Heed the annotation ``ssl-passthrough``, by which an Ingress takes the TLS of a host to itself."""
     ssl_redirect: bool = True
     """Redirect http to https for hosts with TLS, unless an annotation says otherwise."""
     shutdown_delay: float = 10.0

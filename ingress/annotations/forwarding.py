@@ -59,6 +59,20 @@ FORWARDING: Final[tuple[AnnotationSpec, ...]] = (
         example="true",
     ),
     AnnotationSpec(
+        name="ssl-passthrough",
+        parser=parse_bool,
+        scope="ingress",
+        risk="low",
+        unsafe_to_ignore=False,
+        default="`false`",
+        help=(
+            "Leave the TLS of the hosts of this Ingress to the endpoints behind their path `/`: connections are passed "
+            "through by their server name, unread, so that other paths and annotations have no effect on them. Plain "
+            "http is redirected to https. Needs the option `--enable-ssl-passthrough`."
+        ),
+        example="true",
+    ),
+    AnnotationSpec(
         name="hsts",
         parser=parse_bool,
         scope="location",

@@ -38,7 +38,7 @@ _IGNORED: Final = """
     proxy-next-upstream-timeout proxy-redirect-from proxy-redirect-to proxy-request-buffering
     relative-redirects rewrite-target server-alias service-upstream
     session-cookie-change-on-failure session-cookie-conditional-samesite-none session-cookie-domain ssl-ciphers
-    ssl-passthrough ssl-prefer-server-ciphers stream-snippet temporal-redirect temporal-redirect-code
+    ssl-prefer-server-ciphers stream-snippet temporal-redirect temporal-redirect-code
     upstream-hash-by-subset upstream-hash-by-subset-size upstream-vhost use-port-in-redirects use-regex
     x-forwarded-prefix
 """

@@ -29,6 +29,7 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     ssl_redirect: bool | None = None
     force_ssl_redirect: bool | None = None
+    ssl_passthrough: bool | None = None
     hsts: bool | None = None
     proxy_body_size: int | None = None
     proxy_connect_timeout: float | None = None

@@ -145,6 +145,7 @@ _TABLE = _flags(
     ),
     ("default_backend", ServicePort(), "Service for requests that nothing else matches."),
     ("default_ssl_certificate", NamespacedName(), "TLS Secret for names without one; none: a self-signed certificate."),
+    ("enable_ssl_passthrough", "switch", "Heed the annotation ssl-passthrough: endpoints end the TLS of a host."),
     ("ssl_redirect", "switch", "Redirect http to https for hosts with TLS."),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
@@ -11,6 +11,9 @@ from ingress.translate.part import GOES_FIRST, REFUSED, Finding, IngressPart, Ro
 from proxy.table import ClientCertificates, Host, HostPattern, Route
 
 __all__ = ["HostShare", "MergedHost", "merge_host", "shares_of"]
+
+
+Slot = tuple[HostPattern, str, str]
 
 
 class HostShare(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +27,8 @@ class MergedHost(msgspec.Struct, frozen=True, kw_only=True):
     """The host in the table, and the Problems of those who lost."""
 
     host: Host
+    passes_to: str | None = None
+    """The cluster that ends the TLS of the host; ``None``: it is ended here."""
     problems: tuple[Problem, ...] = ()
 
 
@@ -38,7 +43,7 @@ def shares_of(part: IngressPart) -> dict[HostPattern, HostShare]:
 def merge_host(pattern: HostPattern, shares: Sequence[HostShare]) -> MergedHost:
     """One host of all who name it. ``shares`` come oldest first."""
     asker, lost_askers, problems = _asker([share.part for share in shares])
-    owners: dict[tuple[HostPattern, str, str], IngressPart] = {}
+    owners: dict[Slot, IngressPart] = {}
     routes: list[Route] = []
     for share in shares:
         for claim in share.claims:
@@ -52,7 +57,8 @@ def merge_host(pattern: HostPattern, shares: Sequence[HostShare]) -> MergedHost:
     host = Host(routes=tuple(routes), default=default)
     if asker is not None and asker.clients is not None:
         host = _asked(host, asker.clients.rules)
-    return MergedHost(host=host, problems=(*problems, *lost))
+    passes_to, unread = _passed(shares, owners, asker)
+    return MergedHost(host=host, passes_to=passes_to, problems=(*problems, *lost, *unread))
 
 
 def _asker(parts: Sequence[IngressPart]) -> tuple[IngressPart | None, set[ObjectRef], list[Problem]]:
@@ -76,6 +82,25 @@ def _asker(parts: Sequence[IngressPart]) -> tuple[IngressPart | None, set[Object
         lost.add(part.ref)
         problems.append(part.problem(part.clients.field, Finding(reason="ClientCertificatesConflict", message=message)))
     return owner, lost, problems
+
+
+def _passed(
+    shares: Sequence[HostShare], owners: Mapping[Slot, IngressPart], asker: IngressPart | None
+) -> tuple[str | None, list[Problem]]:
+    """The cluster that gets the connections of the host, unread, and the Problems of those whom that leaves out."""
+    passing = [(share.part, claim) for share in shares for claim in share.claims if claim.passes_to]
+    winners = [(part, claim) for part, claim in passing if owners[claim.slot] is part]
+    if not winners:
+        return None, []
+    owner, winner = winners[0]
+    if asker is not None:
+        message = f"{asker.ref} asks clients of this host for certificates, which needs the TLS to be ended here"
+        finding = Finding(reason="PassthroughConflict", message=f"{message}; connections are not passed through")
+        return None, [owner.problem(winner.field, finding)]
+    message = f"{owner.ref} passes the connections of host {winner.host} through, unread; this path gets none over TLS"
+    finding = Finding(reason="PassedThrough", message=message, severity="warning")
+    others = [share for share in shares if share.part is not owner and share.claims]
+    return winner.passes_to, [share.part.problem(claim.field, finding) for share in others for claim in share.claims]
 
 
 def _asked(host: Host, rules: ClientCertificates | None) -> Host:

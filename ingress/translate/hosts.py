@@ -34,6 +34,7 @@ __all__ = ["UNUSABLE_BACKEND", "read_ingress"]
 _ASKING: Final = tuple(f"auth-tls-{name}]" for name in ("secret", "verify-client", "verify-depth", "match-cn"))
 """The ends of the fields of annotations that say whom to let in."""
 
+PASSED_THROUGH: Final = Respond(status=421, reason="the endpoints of this host end its TLS themselves")
 UNUSABLE_BACKEND: Final = Respond(status=503, reason="the backend of this route is not usable")
 
 
@@ -58,6 +59,7 @@ class _Reader:
         self.annotations: Annotations = annotations.values
         self.treatments = Treatments(ingress, annotations.values, ingress_class, lookup)
         self.refused = annotations.refused
+        self.passes = bool(self.annotations.ssl_passthrough) and options.enable_ssl_passthrough
         self.left_out = annotations.left_out
         self.problems: list[Problem] = list(annotations.problems)
         self.backends: list[BackendUse] = []
@@ -70,6 +72,10 @@ class _Reader:
         if self.left_out:
             return IngressPart(ref=ingress.ref, age=age_of(ingress), source=ingress.source, problems=(*self.problems,))
         tls = self.read_tls()  # first: it decides which routes redirect
+        if self.annotations.ssl_passthrough and not self.passes:
+            field = f"metadata.annotations[{written_as(ingress, 'ssl-passthrough')}]"
+            message = "needs the option --enable-ssl-passthrough, which is off; TLS is ended here"
+            self.report(field, "PassthroughOff", message, "warning")
         hosts = self.read_rules()
         clients = self.read_clients()
         defaults: dict[HostPattern, Route] = {}
@@ -149,12 +155,21 @@ class _Reader:
             message = 'a "*" stands for itself in a Prefix path; leave out "/*"'
             self.report(f"{field}.path", "LiteralStar", message, "warning")
         action, labels = self.backend(path.backend, f"{field}.backend", path.path or "/")
-        claim = RouteClaim(
-            host=host,
-            route=self.route(host, action, labels, kind=kind, path=spelled),
-            field=f"{field}.path",
-        )
+        route = self.route(host, action, labels, kind=kind, path=spelled)
+        passes_to = ""
+        if self.passes and host != ANY_HOST:
+            passes_to = self.passed_cluster(action, kind, spelled, f"{field}.path")
+            # Whoever comes here does not come to the endpoint's own TLS.
+            route = msgspec.structs.replace(route, action=PASSED_THROUGH, https_redirect=True)
+        claim = RouteClaim(host=host, route=route, field=f"{field}.path", passes_to=passes_to)
         self.add_claim(claim)
+
+    def passed_cluster(self, action: RouteAction, kind: str, path: str, field: str) -> str:
+        """The cluster to which the connections for a host are passed through; empty: not by this path."""
+        if (kind, path) != ("prefix", "/"):
+            self.report(field, "PassedThrough", "connections are passed through unread, to what is behind /", "warning")
+            return ""
+        return action.cluster if isinstance(action, Forward) else ""
 
     def add_claim(self, claim: RouteClaim) -> None:
         """Of two claims for one slot the longer path wins (``/foo/`` over ``/foo``), else the first."""

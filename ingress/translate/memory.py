@@ -246,6 +246,7 @@ class Memory:
                 self._any_host, self._defaults_stale = found, True
             else:
                 self._draft.hosts[host] = found
+                self._draft.passthrough[host] = None if merged is None else merged.passes_to
         self.shares.stale.clear()
 
     def _merge_names(self) -> None:

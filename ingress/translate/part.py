@@ -190,6 +190,8 @@ class RouteClaim(msgspec.Struct, frozen=True, kw_only=True):
     host: HostPattern
     route: Route
     field: str
+    passes_to: str = ""
+    """The cluster that ends the TLS of the host itself; empty: it is ended here."""
 
     @property
     def slot(self) -> tuple[HostPattern, str, str]:

@@ -27,6 +27,8 @@ class TableDraft:
         """Hosts that may differ from those in ``table``; ``None``: gone."""
         self.server_names: dict[HostPattern, Key | None] = {}
         """The Secrets of names, likewise."""
+        self.passthrough: dict[HostPattern, str | None] = {}
+        """The clusters of server names, likewise."""
         self.clusters: set[str] = set()
         """Clusters that may differ, whether needed or not."""
         self.certificates: set[Key] = set()
@@ -41,7 +43,9 @@ class TableDraft:
         """The next table, with the clusters and certificates that its routes and names need."""
         old = self.table
         hosts = _really_changed(old.hosts, self.hosts)
+        passthrough = _really_changed(old.passthrough, self.passthrough)
         self._count_routes(hosts)
+        self._count_passed(passthrough)
         secrets = _really_changed(self._secrets, self.server_names)
         self._count_secrets(secrets)
         needs = self._cluster_needs
@@ -63,6 +67,7 @@ class TableDraft:
             clusters=frozenset(clusters),
             certificates=frozenset(certificates),
             server_names=frozenset(named),
+            passthrough=frozenset(passthrough),
             default=self.default != old.default,
             default_certificate=own != old.default_certificate,
         )
@@ -72,11 +77,12 @@ class TableDraft:
                 clusters=_patched(old.clusters, clusters),
                 certificates=_patched(old.certificates, certificates),
                 server_names=_patched(old.server_names, named),
+                passthrough=_patched(old.passthrough, passthrough),
                 default=self.default,
                 default_certificate=own,
                 settings=old.settings,
             )
-        for collected in (self.hosts, self.server_names, self.clusters, self.certificates):
+        for collected in (self.hosts, self.server_names, self.passthrough, self.clusters, self.certificates):
             collected.clear()
         return self.table, changed
 
@@ -97,6 +103,12 @@ class TableDraft:
             before, after = _shown_by(self.table.clusters.get(name)), _shown_by(cluster)
             self.certificates.update(before, after)
             count_needs(self._certificate_needs, before, after)
+
+    def _count_passed(self, passthrough: Mapping[HostPattern, str | None]) -> None:
+        before = [self.table.passthrough[host] for host in passthrough if host in self.table.passthrough]
+        after = [cluster for cluster in passthrough.values() if cluster is not None]
+        self.clusters.update(before, after)
+        count_needs(self._cluster_needs, before, after)
 
     def _count_secrets(self, secrets: Mapping[HostPattern, Key | None]) -> None:
         before = [self._secrets[host] for host in secrets if host in self._secrets]

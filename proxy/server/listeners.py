@@ -19,6 +19,7 @@ from proxy.server.first_bytes import look
 from proxy.server.http1 import Http1Connection
 from proxy.server.introduced import IntroducedConnection
 from proxy.server.negotiation import NegotiatedConnection, PriorKnowledgeConnection
+from proxy.server.passthrough import PassedConnection, cluster_of
 from proxy.tls import MAX_HELLO, CertificateStore, server_name_in
 
 __all__ = ["Listeners"]
@@ -118,8 +119,13 @@ class Listeners:
                 peer = accepted.getpeername()
                 if self._connections.is_introduced(peer):
                     told = await self._read_introduction(accepted)
-            if runtime.state.asking:
-                context = await self._context_for(accepted, context)
+            if runtime.state.asking or runtime.state.table.passthrough:
+                name = await self._server_name(accepted)
+                key = cluster_of(runtime.state.table.passthrough, name)
+                if key is not None:
+                    await self._pass_through(accepted, key, name, told)
+                    return
+                context = self._context_for(name, context)
             await self._loop.connect_accepted_socket(
                 lambda: NegotiatedConnection(self._connections, told),
                 accepted,
@@ -135,14 +141,12 @@ class Listeners:
         else:
             runtime.telemetry.tls_handshakes += 1
 
-    async def _context_for(self, accepted: socket.socket, usual: ssl.SSLContext) -> ssl.SSLContext:
-        """The context for the server name in the ClientHello: a host that asks for client certificates has its own.
+    async def _pass_through(self, accepted: socket.socket, key: str, name: str, told: Ends | None) -> None:
+        """Leave the TLS to the cluster ``key``."""
+        await self._loop.connect_accepted_socket(lambda: PassedConnection(self._connections, key, name, told), accepted)
 
-        Raises:
-            OSError: the connection broke, or ended.
-            TimeoutError: the ClientHello took too long.
-        """
-        name = await self._server_name(accepted)
+    def _context_for(self, name: str, usual: ssl.SSLContext) -> ssl.SSLContext:
+        """The context for a server name: a host that asks for client certificates has its own."""
         state = self._connections.runtime.state
         pattern = state.matcher.pattern(name)
         if pattern not in state.asking:
@@ -152,7 +156,11 @@ class Listeners:
         return self._certificates.asking_context(name, pattern, rules)
 
     async def _server_name(self, accepted: socket.socket) -> str:
-        """In the spelling of host patterns; empty: none, or none that a host could have."""
+        """The name in the ClientHello, in the spelling of host patterns; empty: none, or none that a host could have.
+
+        Raises:
+            OSError: the connection broke; the ClientHello took too long (TimeoutError).
+        """
         async with asyncio.timeout(self._connections.runtime.state.settings.tls_handshake_timeout):
             try:
                 raw = await look(self._loop, accepted, server_name_in, MAX_HELLO)

@@ -57,6 +57,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     clusters: dict[str, Cluster | None] = {}
     certificates: dict[str, Certificate | None] = {}
     server_names: dict[HostPattern, str | None] = {}
+    passthrough: dict[HostPattern, str | None] = {}
     default: Route | msgspec.UnsetType | None = msgspec.UNSET
     default_certificate: str | msgspec.UnsetType | None = msgspec.UNSET
     settings: Settings | msgspec.UnsetType = msgspec.UNSET
@@ -69,6 +70,7 @@ class ChangedKeys(msgspec.Struct, frozen=True, kw_only=True):
     clusters: frozenset[str] = frozenset()
     certificates: frozenset[str] = frozenset()
     server_names: frozenset[HostPattern] = frozenset()
+    passthrough: frozenset[HostPattern] = frozenset()
     default: bool = False
     default_certificate: bool = False
     settings: bool = False
@@ -79,6 +81,7 @@ class ChangedKeys(msgspec.Struct, frozen=True, kw_only=True):
             or self.clusters
             or self.certificates
             or self.server_names
+            or self.passthrough
             or self.default
             or self.default_certificate
             or self.settings
@@ -91,6 +94,7 @@ class ChangedKeys(msgspec.Struct, frozen=True, kw_only=True):
             clusters=self.clusters | other.clusters,
             certificates=self.certificates | other.certificates,
             server_names=self.server_names | other.server_names,
+            passthrough=self.passthrough | other.passthrough,
             default=self.default or other.default,
             default_certificate=self.default_certificate or other.default_certificate,
             settings=self.settings or other.settings,
@@ -98,7 +102,8 @@ class ChangedKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         """Keys of the maps."""
-        return len(self.hosts) + len(self.clusters) + len(self.certificates) + len(self.server_names)
+        maps = (self.hosts, self.clusters, self.certificates, self.server_names, self.passthrough)
+        return sum(map(len, maps))
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
@@ -232,6 +237,7 @@ def difference(old: Table, new: Table, *, generation: int, changed: ChangedKeys 
         clusters=_changed(old.clusters, new.clusters, keys.clusters if known else None),
         certificates=_changed(old.certificates, new.certificates, keys.certificates if known else None),
         server_names=_changed(old.server_names, new.server_names, keys.server_names if known else None),
+        passthrough=_changed(old.passthrough, new.passthrough, keys.passthrough if known else None),
         default=new.default if new.default != old.default else msgspec.UNSET,
         default_certificate=(
             new.default_certificate if new.default_certificate != old.default_certificate else msgspec.UNSET
@@ -248,6 +254,7 @@ def apply_delta(old: Table, delta: Delta) -> Table:
         clusters=_merged(base.clusters, delta.clusters),
         certificates=_merged(base.certificates, delta.certificates),
         server_names=_merged(base.server_names, delta.server_names),
+        passthrough=_merged(base.passthrough, delta.passthrough),
         default=base.default if isinstance(delta.default, msgspec.UnsetType) else delta.default,
         default_certificate=(
             base.default_certificate

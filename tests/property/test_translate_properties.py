@@ -69,6 +69,7 @@ ANNOTATIONS = st.dictionaries(
             "pyngress.io/backend-protocol",
             "pyngress.io/auth-tls-secret",
             "pyngress.io/auth-tls-secret",
+            "pyngress.io/ssl-passthrough",
             "nginx.ingress.kubernetes.io/auth-tls-verify-client",
             "pyngress.io/nonsense",
             "nginx.ingress.kubernetes.io/canary",
@@ -178,6 +179,7 @@ OPTIONS = st.builds(
     manifests=st.sampled_from(["", "folder"]),
     watch_ingress_without_class=st.sampled_from([None, True, False]),
     ssl_redirect=st.booleans(),
+    enable_ssl_passthrough=st.booleans(),
     default_backend=st.none() | st.just(ServiceRef(namespace="n", name="a", port="80")),
     default_ssl_certificate=st.none() | st.just(("n", "a")),
 )

@@ -52,6 +52,7 @@ _tables = st.builds(
     ),
     certificates=st.dictionaries(_names, st.builds(Certificate, chain_pem=_names, key_pem=_names)),
     server_names=st.dictionaries(_names, _names),
+    passthrough=st.dictionaries(_names, _names),
     default=st.none() | _routes,
     default_certificate=st.none() | _names,
     settings=st.builds(Settings, max_retries=st.integers(0, 2)),

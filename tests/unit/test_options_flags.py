@@ -72,6 +72,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "--hsts": ("false", None),
     "--hsts-include-subdomains": ("false", False),
     "--hsts-preload": ("true", True),
+    "--enable-ssl-passthrough": ("true", True),
     "--ssl-redirect": ("false", False),
     "--bind": ("127.0.0.1,::1", ("127.0.0.1", "::1")),
     "--http-port": ("8080", 8080),
