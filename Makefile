@@ -11,7 +11,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tools venv demo run test check golden deploy bench micro docs clean
+.PHONY: help tools venv demo run test check golden deploy bench micro fuzz docs clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ micro: $(TEST_STAMP) ## time single functions
 	$(BIN)/python -m benchmarks.micro.match
 	$(BIN)/python -m benchmarks.micro.exchange
 
+fuzz: $(TEST_STAMP) ## ever new inputs for all parsers, with ARGS="exchange --runs 1000000"; led by coverage where atheris installs
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 docs: $(RUN_STAMP) ## rewrite the reference pages from the tables in code
 	$(BIN)/python -m ingress.cli.reference > docs/options.md
 	$(BIN)/python -m ingress.admin.reference > docs/metrics.md
@@ -54,7 +58,7 @@ docs: $(RUN_STAMP) ## rewrite the reference pages from the tables in code
 	$(BIN)/python -m ingress.cli.crd_reference > docs/crds.md
 
 clean: ## remove the virtual environment and every cache
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 tools:
