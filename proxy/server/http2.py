@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.engine.progress import Progress
 from proxy.engine.record import record_refusal
-from proxy.engine.state import State
 from proxy.http2 import (
     ConnectionFailed,
     DataReceived,
@@ -45,8 +44,7 @@ __all__ = ["Http2ServerConnection"]
 
 LIMITS: Final = Limits(extended_connect=True)
 _HIGH_WATER: Final = 256 * 1024
-_MOST_UNSENT: Final = _HIGH_WATER + 1024 * 1024
-"""Bytes that a client may leave untaken before it is cut off: bodies stop at the former, answers to PING do not."""
+"""Bytes unsent from which on bodies wait. Answers to PING and the like do not: what may be asked for bounds them."""
 FRESH_TIME: Final = 1.0
 """Seconds that a new connection has for the beginning of its first request when the worker drains."""
 _LINGER_TIME: Final = 5.0
@@ -80,9 +78,8 @@ class Http2ServerConnection(asyncio.Protocol):
         self._connections = connections
         self._told = told
         self._tls: ssl.SSLObject | None = None
-        self._state: State | None = None
-        """As of which the next is known."""
         self._served_hosts: dict[bytes, bool] = {}
+        """Those asked for so far, as the client wrote them."""
         self._streams: dict[int, Http2Stream] = {}
         self._phase = _SERVING
         self._since = 0.0
@@ -129,9 +126,6 @@ class Http2ServerConnection(asyncio.Protocol):
                 break
         self._receiving = False
         self.flush()
-        if self.is_blocked and self.transport.get_write_buffer_size() > _MOST_UNSENT:
-            self.runtime.telemetry.http2_floods += 1
-            self.transport.abort()
 
     def eof_received(self) -> bool:
         return False
@@ -194,10 +188,13 @@ class Http2ServerConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is to be written, unless more is about to follow."""
-        if not self._receiving and self._phase < _CLOSED:
-            data = self.codec.data_to_send()
-            if data:
-                self.transport.write(data)
+        if not self._receiving and self._phase < _LINGER:
+            self._write()
+
+    def _write(self) -> None:
+        data = self.codec.data_to_send()
+        if data:
+            self.transport.write(data)
 
     def forget(self, stream: Http2Stream) -> None:
         """The stream is over."""
@@ -221,17 +218,13 @@ class Http2ServerConnection(asyncio.Protocol):
         tls = self._tls
         if tls is None:
             return True
-        state = self.runtime.state
-        if state is not self._state:
-            self._state = state
-            self._served_hosts.clear()
         served = self._served_hosts.get(host)
         if served is None:
             try:
                 name = canonical_host(host)
             except BadHost:
                 name = ""  # Refused a little later.
-            served = not is_misdirected(tls, name, state)
+            served = not is_misdirected(tls, name)
             if len(self._served_hosts) < _MAX_HOSTS:
                 self._served_hosts[host] = served
         return served
@@ -254,7 +247,6 @@ class Http2ServerConnection(asyncio.Protocol):
         if not self.codec.failed:
             self.codec.fail(code)
         self._drop_streams(reason)
-        self._receiving = False
         self._end()
 
     def _drop_streams(self, reason: str) -> None:
@@ -284,7 +276,7 @@ class Http2ServerConnection(asyncio.Protocol):
         """Everything was said: close once it is written."""
         if self._phase >= _LINGER:
             return
-        self.flush()
+        self._write()
         self._since = monotonic()
         if self.facts.is_tls:
             self._phase = _CLOSED
@@ -343,6 +335,8 @@ class Http2ServerConnection(asyncio.Protocol):
             self._announce()
         elif self._phase == _ENDING and now - self._since > _HEARD_TIME:
             self._name_last()
+        elif self._phase == _LINGER and now - self._since > _HEARD_TIME and not unsent_bytes(self.transport):
+            self.transport.abort()
 
     def kill(self) -> None:
         """End it whatever it does; true work is lost."""

@@ -90,7 +90,7 @@ class Http2Stream:
         runtime = self._connection.runtime
         try:
             protocol = read_request(head, fields, ended=ended, settings=runtime.state.settings)
-            if b"application/grpc" in head.lines and is_grpc(head):
+            if head.method == b"POST" and is_grpc(head):
                 self._is_grpc = True
                 timeout = timeout_of(head)
                 if timeout:

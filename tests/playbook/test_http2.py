@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from hpack import Decoder, Encoder
@@ -517,3 +518,9 @@ async def test_fields_in_the_dynamic_table_come_out_as_they_went_in() -> None:
             payload = encoder.encode([*HERE, (b"x-long", b"v" * 100), (b"x-number", b"%d" % index)])
             other.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * index + 1, payload))
             served(2 * index + 1)(other.frames)
+
+
+def test_the_page_lists_every_case() -> None:
+    """docs/http2.md tells what is held to, case by case."""
+    page = (Path(__file__).parents[2] / "docs/http2.md").read_text()
+    assert [line[2:] for line in page.splitlines() if line.startswith("- ")] == list(CASES)

@@ -136,6 +136,15 @@ class Answer:
         return int(self.fields.get(":status", "0"))
 
 
+class _Patient(h2.connection.H2Connection):
+    """GOAWAY is no end of what is under way (RFC 9113 section 6.8); the library takes it for one."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        event = h2.events.ConnectionTerminated()
+        event.error_code, event.last_stream_id = frame.error_code, frame.last_stream_id
+        return [], [event]
+
+
 class Http2Client:
     """A client on a socket. It gives windows back by itself unless ``greedy`` is off."""
 
@@ -143,7 +152,7 @@ class Http2Client:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, greedy: bool, window: int
     ) -> None:
         self.reader, self.writer = reader, writer
-        self.connection = h2.connection.H2Connection(
+        self.connection = _Patient(
             h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
         )
         if window != 65535:
@@ -165,13 +174,12 @@ class Http2Client:
             self.flush()
             self.changed.set()
         self.ended = True
+        self.writer.close()
         self.changed.set()
 
     def _take(self, event: Any) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
             self.goaways.append((int(event.error_code or 0), event.last_stream_id or 0))
-            # The library takes GOAWAY for the end of everything.
-            self.connection.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
             return
         answer = self.answers.get(getattr(event, "stream_id", 0) or 0)
         if answer is None:
