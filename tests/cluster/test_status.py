@@ -127,6 +127,23 @@ def workload(name: str) -> Json:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
+async def test_without_a_service_the_nodes_are_shown(cluster: Cluster, pod: Pod) -> None:
+    """The external addresses of the nodes that run our pods, and of no other node."""
+    own = CLASS | {"metadata": {"name": "nodes"}, "spec": {"controller": "example.com/nodes"}}
+    external = {"node-a": "198.51.100.1", "node-b": "198.51.100.2"}
+    for name, address in external.items():
+        addresses = [{"type": "InternalIP", "address": "10.0.0.9"}, {"type": "ExternalIP", "address": address}]
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+        await cluster.apply(node)
+    running_pod = controller_pod("nodes")
+    running_pod["spec"]["nodeName"] = "node-a"
+    await cluster.apply(own, running_pod | {"status": {"phase": "Running"}})
+    flags = ("--controller-name", "example.com/nodes", "--ingress-class", "nodes", "--election-id", "nodes")
+    await publish(cluster, "noded", "noded.example.com", [pod], ingress_class="nodes")
+    async with controller(cluster, *flags, name="nodes"):
+        await shows(cluster, "noded", "198.51.100.1", within=10.0)
+
+
 @pytest.mark.parametrize("uninstalled", [False, True])
 async def test_given_addresses_are_shown_until_the_controller_is_taken_away(
     cluster: Cluster, pod: Pod, uninstalled: bool
