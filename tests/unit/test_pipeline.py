@@ -184,7 +184,7 @@ async def test_what_was_not_looked_for_yet_is_not_missing() -> None:
 
 
 async def test_an_ingress_of_another_class_is_not_judged() -> None:
-    """``None`` tells the webhook to let it pass; ours gets its problems, and so does one of a class that is not there."""
+    """``None`` lets it pass; ours gets its problems, and so does one of a class that is not there."""
     async with running() as site:
         metadata = ObjectMeta(name="other")
         other = IngressClass(metadata=metadata, spec=IngressClassSpec(controller="example.com/other"))
