@@ -47,9 +47,11 @@ class Conversation:
 
 
 class Backend:
-    """``port`` listens; ``heads`` and ``bodies`` are the requests that ``fixed`` read; ``connections`` were made."""
+    """``name`` is that of its pod; ``port`` listens; ``heads`` and ``bodies`` are the requests that ``fixed`` read;
+    ``connections`` were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "backend") -> None:
+        self.name = name
         self.port = 0
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
@@ -60,9 +62,9 @@ Script = Callable[[Conversation, Backend], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_backend(script: Script) -> AsyncIterator[Backend]:
+async def raw_backend(script: Script, *, address: str = "127.0.0.1", name: str = "backend") -> AsyncIterator[Backend]:
     """A backend that runs ``script`` for each connection."""
-    backend = Backend()
+    backend = Backend(name)
     writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,7 +75,7 @@ async def raw_backend(script: Script) -> AsyncIterator[Backend]:
         writers.discard(writer)
         writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
+    server = await asyncio.start_server(serve, address, 0, limit=1 << 22)
     backend.port = server.sockets[0].getsockname()[1]
     try:
         yield backend
