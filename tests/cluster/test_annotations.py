@@ -160,11 +160,11 @@ async def test_equal_keys_go_to_the_same_pod(sites: Sites, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["round_robin", "ewma", "least_requests", "random_two"])
-async def test_each_way_to_balance_uses_all_pods(sites: Sites, method: str) -> None:
-    """30 requests reach all three; in turn means equal shares."""
+async def test_each_way_to_balance_uses_several_pods(sites: Sites, method: str) -> None:
+    """Or the better ones of them; in turn means equal shares."""
     name = await sites.add({"load-balance": method}, to="three")
     seen = await sites.served_by(name, ["/"] * 30)
-    assert set(seen) == {"a", "b", "c"}
+    assert len(set(seen)) > 1
     if method == "round_robin":
         assert {seen.count(pod) for pod in "abc"} == {10}
 

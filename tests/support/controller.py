@@ -66,15 +66,15 @@ class Controller:
             async for line in self.process.stdout:
                 self.accesses.append(json.loads(line))
 
-    async def accessed(self, host: str, count: int = 1) -> list[dict[str, Any]]:
-        """Lines of the access log about a host, once there are so many."""
+    async def accessed(self, host: str, target: str = "/", count: int = 1) -> list[dict[str, Any]]:
+        """Lines of the access log about requests for this target, once there are so many."""
         lines: list[dict[str, Any]] = []
 
         def are_there() -> bool:
-            lines[:] = [each for each in self.accesses if each["host"] == host]
+            lines[:] = [each for each in self.accesses if (each["host"], each["target"]) == (host, target)]
             return len(lines) >= count
 
-        await until(are_there, what=f"{count} lines about {host} in the access log")
+        await until(are_there, what=f"{count} lines about {host}{target} in the access log")
         return lines
 
     async def connect(self, *, tls_name: str | None = None) -> RawClient:
@@ -129,6 +129,14 @@ class Controller:
         assert status == 200
         table: dict[str, Any] = json.loads(text)
         return table
+
+    async def caught_up(self) -> bool:
+        """Whether the worker serves the newest table."""
+        _, text = await self.ask("/metrics")
+        numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if "_table_generation" in line)
+        return numbers["pyngress_table_generation"] == numbers.get(
+            'pyngress_worker_table_generation{worker="0"}', "none"
+        )
 
     async def is_ready(self) -> bool:
         if self.process.returncode is not None:
