@@ -63,6 +63,10 @@ class ClusterSide:
     def problems(self) -> tuple[Problem, ...]:
         return self._objects.problems
 
+    @property
+    def read(self) -> frozenset[Wanted]:
+        return self._objects.read
+
     def want(self, wanted: frozenset[Wanted]) -> None:
         self._objects.want(wanted)
 

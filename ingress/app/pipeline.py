@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,7 +28,7 @@ from proxy.table import Certificate
 
 __all__ = ["Pipeline"]
 
-REJUDGE_INTERVAL: Final = 3600.0
+REJUDGE_INTERVAL: Final = 600.0
 """Seconds after which the dates of certificates are looked at again, though nothing changed."""
 
 R = TypeVar("R")
@@ -82,17 +83,18 @@ class Pipeline:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def judge(self, ingress: Ingress) -> Sequence[Problem] | None:
-        """What would be wrong with an Ingress if it were applied now; ``None``: it is not of our class."""
+        """What would be wrong with an Ingress if it were applied now; ``None``: it is of another's class."""
         return await self._in_thread(partial(self._judge, ingress))
 
     def _judge(self, ingress: Ingress) -> Sequence[Problem] | None:
-        return self._translator.judge(ingress) if self._translator.is_ours(ingress) else None
+        problems = self._translator.judge(ingress)
+        return problems if problems or self._translator.is_ours(ingress) else None
 
     async def _step(self) -> None:
         changes, self._pending = self._pending, []
-        now = datetime.datetime.now(datetime.UTC)
+        now, read = datetime.datetime.now(datetime.UTC), self._source.read
         try:
-            translation = await self._in_thread(partial(self._translator.update, changes, now=now))
+            translation = await self._in_thread(partial(self._translator.update, changes, now=now, read=read))
         except Exception:
             log.exception("translation failed: the last table stays")
             return
@@ -102,8 +104,13 @@ class Pipeline:
         problems = self._all_problems(translation)
         table, changed = with_default_certificate(translation.table, self._certificate), translation.changed
         new = self._publisher.publish(table, changed)
-        self.is_whole = True
+        first, self.is_whole = not self.is_whole, True
         self._translated(translation, problems, new)
+        if first:
+            # What there is now stays, mostly: looking through it for garbage again and again would cost half a second
+            # each time with 10,000 Ingresses, in which nothing is fed.
+            gc.collect()
+            gc.freeze()
 
     def _all_problems(self, translation: Translation) -> tuple[Problem, ...]:
         """Of reading and of translating; the same tuple as before if none came or went, so that it compares quickly."""

@@ -75,7 +75,9 @@ def _kind(crd: Any) -> str:
         f"`{names['plural']}` (short `{', '.join(names['shortNames'])}`), {scope}.\n",
     ]
     for part in ("spec", "status"):
-        node = schema["properties"][part]
+        node = schema["properties"].get(part)
+        if node is None:
+            continue
         lines.append(f"{node['description']}\n")
         lines += [f"- {rule['message'][0].upper()}{rule['message'][1:]}." for rule in _rules(node)]
         lines += [""] if _rules(node) else []

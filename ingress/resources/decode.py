@@ -25,44 +25,32 @@ from ingress.resources.problem import Problem
 from ingress.resources.prune import UNITS, compact, prune
 from ingress.resources.schema import broken_rules
 from ingress.resources.shape import Record, check
+from ingress.resources.snapshot import KubernetesObject
 
 __all__ = ["Decoded", "Locate", "decode_object", "expand_lists"]
 
 Locate = Callable[[FieldPath], int]
 """The line of a field in its file."""
 
-AnyObject = (
-    Ingress
-    | IngressClass
-    | Service
-    | EndpointSlice
-    | Endpoints
-    | Secret
-    | ConfigMap
-    | IngressClassParameters
-    | Response
-    | TrafficPolicy
-)
-
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     """What one document came to. No object and no problem: a kind that is not read here."""
 
-    object: AnyObject | None = None
+    object: KubernetesObject | None = None
     ref: ObjectRef | None = None
     """Names the object also where it can not be used."""
     problems: tuple[Problem, ...] = ()
 
 
 class _Kind(msgspec.Struct, frozen=True, kw_only=True):
-    type: type[AnyObject]
+    type: type[KubernetesObject]
     shapes: dict[str, Record]
     """By apiVersion."""
     check: Callable[[dict[str, Any]], Iterator[Fault]]
     namespaced: bool = True
 
 
-def _our_kind(type_: type[AnyObject], shape: Record, *, namespaced: bool = True) -> _Kind:
+def _our_kind(type_: type[KubernetesObject], shape: Record, *, namespaced: bool = True) -> _Kind:
     return _Kind(
         type=type_,
         shapes={OUR_VERSION: shape},
@@ -158,7 +146,7 @@ def _decode(data: dict[str, Any], kind: _Kind, ref: ObjectRef, report: _Reporter
     checks += kind.check(cleaned)
     more, still_usable = prune(cleaned, _news(checks, found, old=old), units)
     faults += [msgspec.structs.replace(fault, path=old_path(fault.path)) for fault in more] if old else more
-    value: AnyObject | None = None
+    value: KubernetesObject | None = None
     rest: list[Fault] = []
     if usable and still_usable:
         value, rest = _typed(compact(ref.kind, cleaned), kind, ref, report.source)

@@ -51,6 +51,7 @@ class ClusterSource:
         self._listed = False
         self._was_wanted = False
         self._synced = False
+        self._told_as_read: frozenset[Wanted] = frozenset()
 
     # ---- what is known
 
@@ -75,6 +76,11 @@ class ClusterSource:
         """Seconds since the API server was last heard. Bookmarks come each minute: more than two are a trouble."""
         return time.monotonic() - self._client.heard_at
 
+    @property
+    def read(self) -> frozenset[Wanted]:
+        """Which of the wanted Secrets and ConfigMaps were looked for."""
+        return self._named.read
+
     def ingress_addresses(self, key: Key) -> tuple[LoadBalancerAddress, ...]:
         """``status.loadBalancer.ingress`` of an Ingress as it is in the API server."""
         return self._inbox.addresses.get(key, ())
@@ -96,7 +102,8 @@ class ClusterSource:
         self._flush_soon()
 
     async def run(self, take: Take) -> None:
-        """Until cancelled. ``take`` is called with changes; once also when :attr:`synced` becomes true."""
+        """Until cancelled. ``take`` is called with changes, and with none when :attr:`synced` becomes true or something
+        wanted turns out not to be there."""
         self._take = take
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
@@ -184,8 +191,9 @@ class ClusterSource:
         self._listed = True
         became_synced = not self._synced and not self._unsettled()
         self._synced = self._synced or became_synced
-        changes = self._inbox.collect()
-        if changes or became_synced or first:
+        changes, read = self._inbox.collect(), self._named.read
+        if changes or became_synced or first or read != self._told_as_read:
+            self._told_as_read = read
             self._take(changes)
         self._inbox.tell_the_rest()
 

@@ -33,6 +33,11 @@ class FolderSource:
         """See :class:`~ingress.watch.source.Source`."""
         return tuple(sorted(self._told.problems, key=lambda problem: problem.sort_key))
 
+    @property
+    def read(self) -> None:
+        """Everything is looked for."""
+        return None
+
     def want(self, wanted: frozenset[Wanted]) -> None:
         """Nothing to do."""
 

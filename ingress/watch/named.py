@@ -63,6 +63,11 @@ class NamedObjects:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return f"{first.kind} {first.namespace}/{first.name}{more} not read yet"
 
+    @property
+    def read(self) -> frozenset[Wanted]:
+        """What is known, or known to be absent."""
+        return frozenset(self._settled)
+
     def want(self, wanted: frozenset[Wanted]) -> None:
         """These, and no others."""
         self._wanted = wanted

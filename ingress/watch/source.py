@@ -23,6 +23,10 @@ class Source(Protocol):
     def problems(self) -> tuple[Problem, ...]:
         """Of objects that cannot be read, sorted."""
 
+    @property
+    def read(self) -> frozenset[Wanted] | None:
+        """Which of the wanted objects were looked for; others that are missing may still come. ``None``: all."""
+
     def want(self, wanted: frozenset[Wanted]) -> None:
         """The objects to read since others name them; said after each translation."""
 
@@ -30,4 +34,5 @@ class Source(Protocol):
         """``call`` when :attr:`problems` is different."""
 
     async def run(self, take: Take) -> None:
-        """Until cancelled: tell what changed, first of all everything there is. Nothing: it became whole."""
+        """Until cancelled: tell what changed, first of all everything there is. None: something wanted is
+        not there, or everything was read."""

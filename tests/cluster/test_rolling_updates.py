@@ -49,17 +49,18 @@ async def test_pods_that_close_two_seconds_after_they_left(cluster: Cluster, pyn
         assert all(counted.answers[pod.name] for pod in running)
 
 
-async def test_pods_that_close_as_they_leave(cluster: Cluster, pyngress: Controller) -> None:
-    """The port refuses at the moment the slice changes: another endpoint is tried, within the same request."""
+async def test_pods_that_die_before_they_leave(cluster: Cluster, pyngress: Controller) -> None:
+    """Kept connections end and the port refuses while the slice still lists them: another pod gets the request."""
     async with pods(cluster.address, "stays", "goes-1", "goes-2") as (stays, *others):
         await publish(cluster, "sudden", "sudden.example.com", [stays, *others])
         await pyngress.becomes("sudden.example.com", 200)
         async with load(lambda: pyngress.http, "sudden.example.com") as counted:
             await asyncio.sleep(0.2)
             for pod in others:
-                pod.refuse()
-                await cluster.delete("EndpointSlice", f"sudden-{pod.name}")
+                await pod.stop()
                 await asyncio.sleep(0.3)
+                await cluster.delete("EndpointSlice", f"sudden-{pod.name}")
+                await asyncio.sleep(0.1)
         counted.must_be_flawless()
 
 

@@ -128,7 +128,11 @@ async def test_a_secret_may_come_after_its_ingress_and_go_before_it(
     await publish(cluster, "late", host, [pod], tls=tls("late", host))
     await pyngress.becomes(host, 308)
     assert await names(pyngress, host) == set()
-    assert "late" in (await pyngress.ask("/problems"))[1]
+
+    async def is_missing() -> bool:
+        return "late" in (await pyngress.ask("/problems"))[1]
+
+    await until(is_missing, what="that it was looked for in vain is a Problem")
     await cluster.apply(secret("late", host))
     await shows(pyngress, host, host)
     await cluster.delete("Secret", "late")

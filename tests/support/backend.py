@@ -48,9 +48,11 @@ class Conversation:
 
 
 class Backend:
-    """``port`` listens; ``heads`` and ``bodies`` are the requests that ``fixed`` read; ``connections`` were made."""
+    """``name`` is that of its pod; ``port`` listens; ``heads`` and ``bodies`` are the requests that ``fixed`` read;
+    ``connections`` were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "backend") -> None:
+        self.name = name
         self.port = 0
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
@@ -61,9 +63,11 @@ Script = Callable[[Conversation, Backend], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_backend(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
+async def raw_backend(
+    script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", name: str = "backend"
+) -> AsyncIterator[Backend]:
     """A backend that runs ``script`` for each connection; with ``tls``, for each whose handshake succeeded."""
-    backend = Backend()
+    backend = Backend(name)
     writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +78,7 @@ async def raw_backend(script: Script, *, tls: ssl.SSLContext | None = None) -> A
         writers.discard(writer)
         writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22, ssl=tls)
+    server = await asyncio.start_server(serve, address, 0, limit=1 << 22, ssl=tls)
     backend.port = server.sockets[0].getsockname()[1]
     try:
         yield backend

@@ -6,9 +6,9 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from tests.support.proxy import HOST, RawClient, RunningProxy
+from tests.support.proxy import HOST, RawClient
 
 __all__ = [
     "Reply",
@@ -30,6 +30,12 @@ Result = TypeVar("Result")
 
 PATIENCE = 10.0
 """Seconds after which something that should happen counts as not happening."""
+
+
+class Listening(Protocol):
+    """What takes connections: a proxy within the test, or a controller's worker process."""
+
+    async def connect(self) -> RawClient: ...
 
 
 class Reply(NamedTuple):
@@ -107,7 +113,7 @@ async def read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, dict[str, st
     return b"".join(parts), trailers
 
 
-async def ask(proxy: RunningProxy, request: bytes) -> Reply:
+async def ask(proxy: Listening, request: bytes) -> Reply:
     """One request on a connection of its own."""
     client = await proxy.connect()
     client.send(request)

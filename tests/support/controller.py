@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.cluster import CONTROLLER_NAMESPACE, Cluster, until
+from tests.support.proxy import RawClient
 
 __all__ = ["Answer", "Controller", "controller", "start_controller"]
 
@@ -33,12 +35,13 @@ class Answer:
 
 
 class Controller:
-    """One control process; ``log`` is what it said."""
+    """One control process; ``log`` is what it said, ``accesses`` its access log where that was asked for."""
 
     def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, name: str) -> None:
         self.process = process
         self.name = name
         self.log: list[dict[str, Any]] = []
+        self.accesses: list[dict[str, Any]] = []
         self.noise: list[str] = []
         self.http = self.https = self.admin = 0
         self._session = session
@@ -56,6 +59,36 @@ class Controller:
             if entry.get("message") == "starting":
                 ports = (int(entry[name].rpartition(":")[2]) for name in ("http", "https", "admin"))
                 self.http, self.https, self.admin = ports
+
+    async def read_accesses(self) -> None:
+        """Until the process ends."""
+        if self.process.stdout is not None:
+            async for line in self.process.stdout:
+                self.accesses.append(json.loads(line))
+
+    async def accessed(self, host: str, target: str = "/", count: int = 1) -> list[dict[str, Any]]:
+        """Lines of the access log about requests for this target, once there are so many."""
+        lines: list[dict[str, Any]] = []
+
+        def are_there() -> bool:
+            lines[:] = [each for each in self.accesses if (each["host"], each["target"]) == (host, target)]
+            return len(lines) >= count
+
+        await until(are_there, what=f"{count} lines about {host}{target} in the access log")
+        return lines
+
+    async def connect(self, *, tls_name: str | None = None) -> RawClient:
+        """A connection that speaks bytes; with a server name over TLS, without looking at the certificate."""
+        context = None
+        if tls_name is not None:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        port = self.http if context is None else self.https
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=context, server_hostname=tls_name, limit=1 << 22
+        )
+        return RawClient(reader, writer)
 
     def said(self, message: str) -> list[dict[str, Any]]:
         """Log entries with this text in their message."""
@@ -96,6 +129,14 @@ class Controller:
         assert status == 200
         table: dict[str, Any] = json.loads(text)
         return table
+
+    async def caught_up(self) -> bool:
+        """Whether the worker serves the newest table."""
+        _, text = await self.ask("/metrics")
+        numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if "_table_generation" in line)
+        return numbers["pyngress_table_generation"] == numbers.get(
+            'pyngress_worker_table_generation{worker="0"}', "none"
+        )
 
     async def is_ready(self) -> bool:
         if self.process.returncode is not None:
@@ -145,10 +186,12 @@ async def start_controller(
     name: str,
     kubeconfig: Path | None = None,
     quick: bool = False,
+    access_log: bool = False,
 ) -> Controller:
     """Start; nothing is waited for. Unless ``flags`` say else, shutdown has no delay and a drain takes 5 s at most.
 
-    ``quick``: with the short clocks of :mod:`tests.support.quick`.
+    ``quick``: with the short clocks of :mod:`tests.support.quick`. ``access_log``: it is kept, for tests with few
+    requests.
     """
     process = await asyncio.create_subprocess_exec(
         *(
@@ -164,7 +207,7 @@ async def start_controller(
         *("--log-format", "json", "--workers", "1", "--shutdown-delay", "0", "--drain-timeout", "5"),
         *flags,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE if access_log else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"POD_NAME": name, "POD_NAMESPACE": CONTROLLER_NAMESPACE, "NODE_NAME": f"node-of-{name}"},
     )
@@ -178,13 +221,16 @@ async def controller(
     name: str = "one",
     kubeconfig: Path | None = None,
     quick: bool = False,
+    access_log: bool = False,
     wait: bool = True,
 ) -> AsyncIterator[Controller]:
     """A controller that is ready (unless ``wait`` is off); it and its workers are gone afterwards."""
     timeout = aiohttp.ClientTimeout(total=5.0)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        running = await start_controller(cluster, session, *flags, name=name, kubeconfig=kubeconfig, quick=quick)
-        reading = asyncio.get_running_loop().create_task(running.read_log())
+        running = await start_controller(
+            cluster, session, *flags, name=name, kubeconfig=kubeconfig, quick=quick, access_log=access_log
+        )
+        reading = asyncio.gather(running.read_log(), running.read_accesses())
         try:
             if wait:
                 try:

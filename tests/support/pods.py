@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.apiserver import slice_of
 
-__all__ = ["Pod", "pods", "slice_for"]
+__all__ = ["Listener", "Pod", "pods", "slice_for"]
+
+
+class Listener(Protocol):
+    """What a slice can point at."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
 
 
 class Pod:
@@ -72,7 +82,7 @@ async def pods(address: str, *names: str) -> AsyncIterator[list[Pod]]:
 
 
 def slice_for(
-    service: str, address: str, running: Sequence[Pod], *, namespace: str = "default"
+    service: str, address: str, running: Sequence[Listener], *, namespace: str = "default"
 ) -> list[dict[str, Any]]:
     """EndpointSlices, one per pod because each has a port of its own."""
     return [

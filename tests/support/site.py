@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.apiserver import service
 from tests.support.cluster import Cluster
-from tests.support.pods import Pod, slice_for
+from tests.support.pods import Listener, slice_for
 
 __all__ = ["backend", "ingress_of", "publish", "serve"]
 
@@ -44,7 +44,7 @@ def ingress_of(
     }
 
 
-async def serve(cluster: Cluster, name: str, running: Sequence[Pod], *, namespace: str = "default") -> None:
+async def serve(cluster: Cluster, name: str, running: Sequence[Listener], *, namespace: str = "default") -> None:
     """A Service whose endpoints are these pods."""
     await cluster.apply(
         service(name, namespace=namespace), *slice_for(name, cluster.address, running, namespace=namespace)
@@ -52,7 +52,7 @@ async def serve(cluster: Cluster, name: str, running: Sequence[Pod], *, namespac
 
 
 async def publish(
-    cluster: Cluster, name: str, host: str, running: Sequence[Pod], *, namespace: str = "default", **more: Any
+    cluster: Cluster, name: str, host: str, running: Sequence[Listener], *, namespace: str = "default", **more: Any
 ) -> None:
     """A Service with these pods, and an Ingress for it."""
     await serve(cluster, name, running, namespace=namespace)

@@ -85,16 +85,19 @@ async def test_an_error_tells_what_the_status_object_says() -> None:
         assert (caught.value.status, caught.value.retry_after) == (429, 7.0)
 
 
-async def test_an_error_page_of_something_in_between_is_an_error_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("after", "seconds"), [("3", 3.0), ("Fri, 31 Dec 1999 23:59:59 GMT", None), ("-1", None)])
+async def test_an_error_page_of_something_in_between_is_an_error_too(
+    tmp_path: Path, after: str, seconds: float | None
+) -> None:
     """A load balancer knows no Status objects."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        return web.Response(status=503, body=b"<html>\xff down", headers={"Retry-After": "Fri, 31 Dec 1999"})
+        return web.Response(status=503, body=b"<html>\xff down", headers={"Retry-After": after})
 
     async with scripted(answer, tmp_path) as client:
         with pytest.raises(KubeError) as caught:
             await client.get("/version")
-        assert (caught.value.status, caught.value.retry_after) == (503, None)
+        assert (caught.value.status, caught.value.retry_after) == (503, seconds)
         assert "down" in caught.value.message
 
 

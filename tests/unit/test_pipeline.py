@@ -18,6 +18,8 @@ from ingress.resources import (
     Change,
     Ingress,
     IngressBackend,
+    IngressClass,
+    IngressClassSpec,
     IngressHttp,
     IngressPath,
     IngressRule,
@@ -44,6 +46,7 @@ class Source:
     def __init__(self) -> None:
         self.unsynced_reason: str | None = "a Secret is not read yet"
         self.problems: tuple[Problem, ...] = ()
+        self.read: frozenset[Wanted] | None = None
         self.wanted: list[frozenset[Wanted]] = []
         self.call: Callable[[], None] = lambda: None
 
@@ -165,9 +168,27 @@ async def test_a_failure_keeps_the_last_table_and_the_next_change_mends_it(monke
         await site.until(lambda: set(site.publisher.current.table.hosts) == {"b.example.com"})
 
 
-async def test_an_ingress_of_another_class_is_not_judged() -> None:
-    """``None`` tells the webhook to let it pass; ours gets its problems."""
+async def test_what_was_not_looked_for_yet_is_not_missing() -> None:
+    """A Secret that is named for the first time is a problem only once it was looked for in vain."""
     async with running() as site:
+        site.source.unsynced_reason = None
+        site.source.read = frozenset()
+        await site.take(ingress("a.example.com", secret="tls"))
+        await site.until(lambda: len(site.told) == 1)
+        site.source.read = site.source.wanted[-1]
+        site.pipeline.take(())
+        await site.until(lambda: len(site.told) == 2)
+        before, after = ({problem.reason for problem in problems} for _, problems, _ in site.told)
+        assert "SecretNotFound" not in before
+        assert "SecretNotFound" in after
+
+
+async def test_an_ingress_of_another_class_is_not_judged() -> None:
+    """``None`` lets it pass; ours gets its problems, and so does one of a class that is not there."""
+    async with running() as site:
+        metadata = ObjectMeta(name="other")
+        other = IngressClass(metadata=metadata, spec=IngressClassSpec(controller="example.com/other"))
+        await site.take(Change(kind=IngressClass, key=("", "other"), value=other))
         ours = ingress("a.example.com").value
         assert isinstance(ours, Ingress)
         judged = await site.pipeline.judge(ours)
@@ -175,6 +196,10 @@ async def test_an_ingress_of_another_class_is_not_judged() -> None:
         assert [problem.reason for problem in judged] == ["ServiceNotFound"]
         spec = IngressSpec(ingress_class_name="other", rules=ours.spec.rules)
         assert await site.pipeline.judge(Ingress(metadata=ours.metadata, spec=spec)) is None
+        spec = IngressSpec(ingress_class_name="nobody", rules=ours.spec.rules)
+        judged = await site.pipeline.judge(Ingress(metadata=ours.metadata, spec=spec))
+        assert judged is not None
+        assert [problem.reason for problem in judged] == ["ClassNotFound"]
 
 
 def test_changes_lead_from_one_snapshot_to_the_next() -> None:

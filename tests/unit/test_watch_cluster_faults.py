@@ -93,7 +93,7 @@ async def test_bookmarks_move_the_version() -> None:
                 server.put(service(f"s{number}"))
             await asyncio.sleep(0.15)
             server.compact()
-            server.end_watches()
+            server.drop_connections()
             server.put(ingress("new", "new.example"))
             await until(lambda: "new" in seen.hosts())
             assert lists(server) == 1

@@ -85,6 +85,12 @@ def _ours(plural: str, kind: str, *, namespaced: bool = True) -> Resource:
     )
 
 
+def _monitoring(plural: str, kind: str) -> Resource:
+    return Resource(
+        group="monitoring.coreos.com", plural=plural, kind=kind, generation=True, unconditional=False, custom=True
+    )
+
+
 RESOURCES: Final[tuple[Resource, ...]] = (
     Resource(plural="namespaces", kind="Namespace", namespaced=False, status=True, short=("ns",)),
     Resource(plural="nodes", kind="Node", namespaced=False, status=True, short=("no",)),
@@ -134,6 +140,17 @@ RESOURCES: Final[tuple[Resource, ...]] = (
     Resource(group="apps", plural="deployments", kind="Deployment", status=True, generation=True, short=("deploy",)),
     Resource(group="apps", plural="daemonsets", kind="DaemonSet", status=True, generation=True, short=("ds",)),
     Resource(group="policy", plural="poddisruptionbudgets", kind="PodDisruptionBudget", status=True, generation=True),
+    Resource(
+        group="autoscaling",
+        version="v2",
+        plural="horizontalpodautoscalers",
+        kind="HorizontalPodAutoscaler",
+        status=True,
+        short=("hpa",),
+    ),
+    _monitoring("servicemonitors", "ServiceMonitor"),
+    _monitoring("podmonitors", "PodMonitor"),
+    _monitoring("prometheusrules", "PrometheusRule"),
     Resource(group=_RBAC, plural="roles", kind="Role"),
     Resource(group=_RBAC, plural="rolebindings", kind="RoleBinding"),
     Resource(group=_RBAC, plural="clusterroles", kind="ClusterRole", namespaced=False),
