@@ -205,6 +205,10 @@ class Worker:
                 if endpoint.idle:
                     endpoint.expire(before)
 
+    def _read_ticket_keys(self) -> None:
+        if self._ticket_keys_fd is not None:
+            self.certificates.use_ticket_keys(os.pread(self._ticket_keys_fd, TICKET_KEYS, 0))
+
     def _flush_log(self) -> None:
         if self.runtime.access_log is not None:
             self.runtime.access_log.flush()
