@@ -202,8 +202,7 @@ class Worker:
         before = now - self.runtime.state.settings.upstream_keepalive_timeout
         for cluster in self.runtime.state.clusters.values():
             for endpoint in cluster.endpoints:
-                if endpoint.idle:
-                    endpoint.expire(before)
+                endpoint.expire(before)
 
     def _read_ticket_keys(self) -> None:
         if self._ticket_keys_fd is not None:
