@@ -288,3 +288,36 @@ async def test_workers_take_the_ticket_keys_from_the_file_that_they_share() -> N
     finally:
         await worker.close()
         os.close(file)
+
+
+async def test_certificates_that_change_under_load_cost_no_request() -> None:
+    """Handshakes and requests while the certificate is replaced again and again: all succeed, each with the old or the
+    new one, and kept connections go on."""
+    served = 0
+    over = asyncio.Event()
+
+    async def new_connections(proxy: RunningProxy) -> None:
+        nonlocal served
+        while not over.is_set():
+            client = await within(proxy.connect(tls_context=trusting(), server_hostname=HOST))
+            assert names_shown(client) == {HOST}
+            client.send(get())
+            assert (await read_reply(client)).status == 200
+            served += 1
+            client.close()
+
+    async with raw_backend(fixed(OK)) as backend, running_proxy(secured([backend.port])) as proxy:
+        kept = await proxy.connect(tls_context=trusting(), server_hostname=HOST)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(new_connections(proxy))
+            for turn in range(30):
+                certificates = {**proxy.table.certificates, "exact": (RENEWED, EXACT)[turn % 2]}
+                proxy.publish(msgspec.structs.replace(proxy.table, certificates=certificates))
+                kept.send(get())
+                assert (await read_reply(kept)).status == 200
+                await asyncio.sleep(0.01)
+            over.set()
+        kept.close()
+        assert served >= 8
+        assert tls_failures(proxy) == 0

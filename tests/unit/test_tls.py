@@ -484,7 +484,7 @@ def test_the_context_works_on_a_real_socket(store: CertificateStore) -> None:
 
 
 def test_ciphers_of_the_settings_hold_for_every_name() -> None:
-    """A changed list counts from the next handshake on, also for contexts that were made before; TLS 1.3 has its own."""
+    """A changed list counts from the next handshake on, also for contexts made before; TLS 1.3 has its own."""
     store = CertificateStore()
     pair = {"a": issue("foo.com")}
     store.update(pair, {"foo.com": "a"}, None, reset=True)
@@ -575,3 +575,15 @@ def test_keys_that_are_none_give_no_tickets(keys: bytes) -> None:
     context = client_context()
     session = resumable(store, "foo.com", context)
     assert not (session and session.has_ticket)
+
+
+def test_ten_thousand_certificates_are_loaded_when_they_are_asked_for() -> None:
+    """Taking them over loads none; those that are asked for are kept up to a bound, and each is shown to its name."""
+    pair = issue("many.example.com")
+    store = CertificateStore(max_contexts=50)
+    names = {f"h{number}.example.com": f"ns/{number}" for number in range(10_000)}
+    store.update(dict.fromkeys(names.values(), pair), names, None, reset=True)
+    assert len(store._contexts) == 0
+    for number in range(0, 10_000, 50):
+        assert connect(store, f"h{number}.example.com").name == "many.example.com"
+    assert len(store._contexts) == 50
