@@ -13,17 +13,28 @@ from proxy.table import TlsVersion
 
 __all__ = ["BACKEND"]
 
-_PROTOCOLS: Final[dict[str, BackendProtocol]] = {"http": "http", "https": "https"}
+_PROTOCOLS: Final[dict[str, BackendProtocol]] = {
+    "http": "http",
+    "https": "https",
+    "grpc": "grpc",
+    "grpcs": "grpcs",
+}
+_NOT_SPOKEN: Final = {
+    "fcgi": "is not spoken here: put a web server in front of it",
+    "auto_http": "is not supported: say HTTP or HTTPS",
+}
 _VERSIONS: Final[dict[str, TlsVersion]] = {"TLSv1.2": "1.2", "TLSv1.3": "1.3"}
 _CIPHERS: Final = re.compile(r"[A-Za-z0-9+:_!-]{1,2048}", re.ASCII)
 _MAX_DEPTH: Final = 100
 
 
 def parse_protocol(text: str) -> BackendProtocol:
-    """``HTTP``, ``HTTPS``, ``GRPC``, ``GRPCS`` or ``AUTO_HTTP``, in any case."""
+    """``HTTP``, ``HTTPS``, ``GRPC`` or ``GRPCS``, in any case."""
+    if text.lower() in _NOT_SPOKEN:
+        raise BadValue(_NOT_SPOKEN[text.lower()])
     found = _PROTOCOLS.get(text.lower())
     if found is None:
-        raise BadValue("is none of HTTP, HTTPS")
+        raise BadValue("is none of HTTP, HTTPS, GRPC, GRPCS")
     return found
 
 
@@ -74,8 +85,9 @@ BACKEND: Final[tuple[AnnotationSpec, ...]] = (
         unsafe_to_ignore=True,
         default="what `appProtocol` of the Service port says, else `HTTP`",
         help=(
-            "What the backend speaks: `HTTP` or `HTTPS`. WebSocket needs none of it. "
-            "`appProtocol`: `https` and `kubernetes.io/wss` mean `HTTPS`, `http` and `kubernetes.io/ws` mean `HTTP`."
+            "What the backend speaks: `HTTP`, `HTTPS`, `GRPC` (HTTP/2 in plain text) or `GRPCS` (HTTP/2 over TLS). "
+            "WebSocket needs none of it. `FCGI` and `AUTO_HTTP` are refused. `appProtocol`: `https` and "
+            "`kubernetes.io/wss` mean `HTTPS`, `grpc` and `kubernetes.io/h2c` mean `GRPC`, all else means `HTTP`."
         ),
         example="HTTPS",
     ),

@@ -31,6 +31,10 @@ __all__ = ["WORKER_COMMAND", "Supervisor", "Worker"]
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "proxy.worker")
 """``-P``: a folder named ``proxy`` in the working directory is not ours."""
 
+TICKET_KEYS: Final = 80
+"""Bytes, as OpenSSL takes them."""
+TICKET_KEY_TIME: Final = 2 * 3600.0
+"""Seconds; as long as OpenSSL lets a session be resumed."""
 EXIT_LIMIT: Final = 2.0
 """Seconds that a process gets to end after it was told to, or after its feed closed, before it is killed."""
 QUESTION_INTERVAL: Final = 10.0
@@ -84,19 +88,30 @@ class Supervisor:
         self._allowances = os.memfd_create("pyngress-allowances")
         """What clients may still ask for under rate limits; outlives the workers, who know what is in it."""
 
+        self._ticket_keys = os.memfd_create("pyngress-ticket-keys")
+        self.change_ticket_keys()
+
+    def change_ticket_keys(self) -> None:
+        """Give the workers new keys for TLS session tickets. They notice within a second; the old ones are gone, and
+        with them what could be read of recorded TLS 1.2 traffic."""
+        os.pwrite(self._ticket_keys, os.urandom(TICKET_KEYS), 0)
+
     async def run(self) -> None:
         """Keep the workers until :meth:`drain` or :meth:`stop` has ended them all."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 silence = tasks.create_task(self._watch_for_silence())
+                turns = tasks.create_task(self._turn_ticket_keys())
                 keepers = [tasks.create_task(self._keep(worker)) for worker in self.workers]
                 await asyncio.wait(keepers)
                 silence.cancel()
+                turns.cancel()
         finally:
             for worker in self.workers:
                 self._kill(worker)
             os.close(self._log_lock)
             os.close(self._allowances)
+            os.close(self._ticket_keys)
 
     def publish(self) -> None:
         """Bring the publisher's newest table to every worker."""
@@ -144,6 +159,11 @@ class Supervisor:
         ends = [worker.feed.drained for worker in self.workers if worker.feed is not None]
         return sum(end.cut for end in ends if end is not None)
 
+    async def _turn_ticket_keys(self) -> None:
+        while True:
+            await asyncio.sleep(TICKET_KEY_TIME)
+            self.change_ticket_keys()
+
     async def _keep(self, worker: Worker) -> None:
         while not self._ending.is_set():
             lived = await self._live_once(worker)
@@ -180,6 +200,7 @@ class Supervisor:
                     theirs.fileno(),
                     self._log_lock,
                     self._allowances,
+                    self._ticket_keys,
                     *(each.socket.fileno() for each in worker.listeners),
                 ],
                 start_new_session=True,
@@ -199,7 +220,7 @@ class Supervisor:
         """``--log-fd`` is standard output, which the worker inherits as it is."""
         arguments = ["--id", str(worker.number), "--feed-fd", str(feed)]
         arguments += ["--log-fd", "1", "--log-lock-fd", str(self._log_lock)]
-        arguments += ["--allowances-fd", str(self._allowances)]
+        arguments += ["--allowances-fd", str(self._allowances), "--ticket-keys-fd", str(self._ticket_keys)]
         for each in worker.listeners:
             arguments += ["--listen", f"{each.scheme}:{each.socket.fileno()}"]
         return arguments

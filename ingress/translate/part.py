@@ -52,15 +52,20 @@ PLAIN_EJECTION: Final = Cluster().ejection
 
 REFUSED: Final = Respond(status=503, reason="the configuration of this route is refused")
 
+PLAIN_PROTOCOL: Final = Cluster().protocol
+"""Likewise."""
+
 GOES_FIRST: Final = "goes first (by age, then name)"
 """What a loser hears of the winner."""
 
-Spoken = Literal["", "http", "https"]
-"""What a backend speaks. Empty: what its Service says."""
+Spoken = Literal["", "http", "https", "grpc", "grpcs"]
+"""What a backend speaks; gRPC is HTTP/2. Empty: what its Service says."""
 
 _APP_PROTOCOLS: Final[dict[str, Spoken]] = {
     "https": "https",
     "kubernetes.io/wss": "https",
+    "kubernetes.io/h2c": "grpc",
+    "grpc": "grpc",
 }
 """``appProtocol`` of Service ports (KEP-1422, KEP-3726); others are plain HTTP."""
 
@@ -130,7 +135,8 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
             ejection=self.ejection,
             max_requests=self.max_requests,
             send_proxy=self.send_proxy,
-            tls=(self.tls or UpstreamTls()) if spoken == "https" else None,
+            protocol="http2" if spoken in ("grpc", "grpcs") else PLAIN_PROTOCOL,
+            tls=(self.tls or UpstreamTls()) if spoken in ("https", "grpcs") else None,
         )
 
 

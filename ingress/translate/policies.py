@@ -25,7 +25,7 @@ __all__ = ["Attached", "attach", "attached_to", "policy_problems", "read_policy"
 
 _SECONDS: Final = {"Second": 1, "Minute": 60, "Hour": 3600}
 _PROTECTIVE: Final = ("spec.access", "spec.rateLimit", "spec.cors", "spec.upstream")
-_SPOKEN: Final[dict[str, Spoken]] = {"HTTP": "http", "HTTPS": "https"}
+_SPOKEN: Final[dict[str, Spoken]] = {"HTTP": "http", "HTTPS": "https", "GRPC": "grpc", "GRPCS": "grpcs"}
 
 
 class PolicyReading(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ class Treatments:
         policy = policy_of(wishes)
         cluster = cluster_of(wishes)
         refused = self._attached.refused or attached.refused
-        if "tls" in wishes and wishes.get("spoken") != "http":
+        if "tls" in wishes and wishes.get("spoken") not in ("http", "grpc"):
             found = backend_tls(wishes["tls"], self._namespace, self._lookup)
             field = self._tls_field if "tls" in self._own else "spec"
             self.findings += ((field, finding) for finding in found.findings if (field, finding) not in self.findings)

@@ -22,7 +22,6 @@ from proxy.engine.exchange_state import ExchangeState
 from proxy.engine.record import record
 from proxy.engine.target import settle_target
 from proxy.engine.tunnel import Tunnel
-from proxy.http1.chunked import encode_chunk, encode_last_chunk
 from proxy.http1.encode import encode_request
 from proxy.message import fields
 from proxy.message.errors import BadRequest
@@ -33,7 +32,7 @@ from proxy.message.request import CHUNKED, NO_BODY, RequestHead
 from proxy.message.response import ResponseHead
 from proxy.upstream.cluster import RETRY_TOKENS_MAX
 from proxy.upstream.connection import UpstreamConnection
-from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.endpoint import EndpointState, Way
 
 __all__ = ["Exchange"]
 
@@ -143,7 +142,7 @@ class Exchange(ExchangeState):
             # Still connecting: these bytes wait, and no more are taken from the client.
             self.downstream.pause_body()
             return
-        upstream.write(encode_chunk(data) if self.head.content_length == CHUNKED else data)
+        upstream.write_body(data, self.head.content_length == CHUNKED)
         if self.kept_bytes > REPLAY_LIMIT:
             self._forget_body()
 
@@ -156,9 +155,7 @@ class Exchange(ExchangeState):
         self.activity = monotonic()
         upstream = self.upstream
         if upstream is not None:
-            if self.head.content_length == CHUNKED:
-                upstream.write(encode_last_chunk(trailers))
-            upstream.request_sent = True
+            upstream.end_body(trailers, self.head.content_length == CHUNKED)
 
     def client_gone(self, reason: str = "ClientGone") -> None:
         """The client's side ended. Nobody waits for the response any more."""
@@ -218,7 +215,7 @@ class Exchange(ExchangeState):
         else:
             self._use(endpoint, now)
 
-    def dialled(self, connection: UpstreamConnection) -> None:
+    def dialled(self, connection: Way) -> None:
         """The connection is there."""
         self.dial = None
         self.runtime.telemetry.upstream_connects += 1
@@ -239,7 +236,7 @@ class Exchange(ExchangeState):
         self.runtime.telemetry.upstream_connect_failures += 1
         self._try_failed(reason, may_retry=True, spends_budget=False)
 
-    def _send(self, connection: UpstreamConnection, now: float) -> None:
+    def _send(self, connection: Way, now: float) -> None:
         head = self.head
         facts = self.downstream.facts
         hostless = not head.host
@@ -262,18 +259,17 @@ class Exchange(ExchangeState):
             connection.send(self, data, False, False)
             self._send_body(connection, now)
 
-    def _send_body(self, connection: UpstreamConnection, now: float) -> None:
+    def _send_body(self, connection: Way, now: float) -> None:
         """What is there of the request body; more is asked of the client."""
         head = self.head
         downstream = self.downstream
         self.activity = now
         self.upstream_blocked_at = 0.0
+        chunked = head.content_length == CHUNKED
         for part in self.kept:
-            connection.write(encode_chunk(part) if head.content_length == CHUNKED else part)
+            connection.write_body(part, chunked)
         if self.request_done:
-            if head.content_length == CHUNKED:
-                connection.write(encode_last_chunk(self.request_trailers))
-            connection.request_sent = True
+            connection.end_body(self.request_trailers, chunked)
         elif head.expects_continue and not self.request_bytes:
             downstream.send_continue()
         if not self.upstream_blocked_at:
@@ -365,7 +361,9 @@ class Exchange(ExchangeState):
 
     def switched(self, head: ResponseHead, rest: bytes) -> Tunnel | None:
         """101: a tunnel, where the client asked for one and the backend names the same protocol."""
-        if not self.head.upgrade or head.upgrade_protocol() != b"websocket" or self.upstream is None:
+        if not self.head.upgrade or head.upgrade_protocol() != b"websocket":
+            return None
+        if not isinstance(self.upstream, UpstreamConnection):
             return None
         self.status = 101
         self.response_started = self.unusual = True
@@ -384,7 +382,7 @@ class Exchange(ExchangeState):
         self.runtime.tunnels -= 1
         self._finish()
 
-    def upstream_failed(self, connection: UpstreamConnection, reason: str) -> None:
+    def upstream_failed(self, connection: Way, reason: str) -> None:
         """The upstream connection is gone before the response was whole."""
         if self.tunnel is not None:
             self.tunnel.upstream_gone(reason)

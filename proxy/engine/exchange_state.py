@@ -13,9 +13,8 @@ from proxy.message.forwarding import forwarded_proto
 from proxy.message.request import RequestHead
 from proxy.routing import BadHost, canonical_host
 from proxy.upstream.cluster import ClusterState
-from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.dial import Dial
-from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.endpoint import EndpointState, Way
 
 if TYPE_CHECKING:
     from proxy.engine.tunnel import Tunnel
@@ -71,7 +70,7 @@ class ExchangeState:
         # Life of one request: set in ``start``.
         self.tried: list[EndpointState] = []
         self.kept: list[bytes] = []
-        self.upstream: UpstreamConnection | None = None
+        self.upstream: Way | None = None
         self.dial: Dial | None = None
         self.started = self.activity = 0.0
         self.route: CompiledRoute | None = None

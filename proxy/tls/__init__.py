@@ -1,7 +1,8 @@
 """Certificates and the choice among them by server name.
 
-Policy: TLS 1.2 and 1.3; forward secrecy and AEAD only; no compression, no renegotiation, no early data, no session
-tickets; ALPN offers ``h2`` (if the settings say so) and ``http/1.1``. Keys live in memory only.
+Policy: TLS 1.2 and 1.3; forward secrecy and AEAD only; no compression, no renegotiation, no early data; session tickets
+where all workers share their keys; ALPN offers ``h2`` (if the settings say so) and ``http/1.1``. Keys live in memory
+only.
 """
 
 from proxy.tls.client_certificates import shown_certificate

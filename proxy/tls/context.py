@@ -1,9 +1,9 @@
 """One server context, with one certificate or none.
 
-Session tickets are off. OpenSSL seals them with keys of the context that accepted the connection, which all names
-share. The keys differ from worker to worker, so that most tickets would not resume at all. What is left is TLS 1.2
-resumption by session id, which the ssl module cannot switch off and which crosses names. That is harmless: names that
-ask for client certificates have contexts of their own, chosen before the handshake, which resume nothing.
+Session tickets are off here; :class:`~proxy.tls.store.CertificateStore` switches them on for its listener once it has
+keys that all workers share. What is left without is TLS 1.2 resumption by session id, within one worker. Both cross
+names, which is harmless: names that ask for client certificates have contexts of their own, chosen before the
+handshake, which resume nothing.
 """
 
 from __future__ import annotations

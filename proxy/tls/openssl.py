@@ -1,13 +1,16 @@
-"""What OpenSSL can do with client certificates and the ssl module does not offer.
+"""What OpenSSL can do with client certificates and session tickets, and the ssl module does not offer.
 
 The ssl module refuses a certificate that does not verify in the handshake, where a browser shows nothing of why. Here
 the handshake goes on, the verdict is noted, and HTTP tells it; that is how nginx does it, too. Beyond that: the length
 of chains, the list of authorities that browsers choose certificates by, and no resumption of sessions.
 
+Session tickets are sealed with keys that OpenSSL makes up per context; here they are given, so that all workers of a
+pod take up each other's sessions.
+
 The functions are taken from the very library that the ssl module is linked with. CPython keeps OpenSSL's ``SSL_CTX`` as
 the first field of its context objects (3.11 to 3.14), and itself as the application data of each ``SSL``. Both are
-tried once before anything is built on them; where they do not hold, nothing here is available, and hosts that ask for
-client certificates are not served.
+tried once before anything is built on them; where they do not hold, nothing here is available: hosts that ask for
+client certificates are not served, and there are no tickets.
 """
 
 from __future__ import annotations
@@ -19,8 +22,19 @@ import ssl
 import sys
 from typing import Any, Final
 
-__all__ = ["JudgedConnection", "OpenSslUnavailable", "ask_for_certificates", "reason_of"]
+__all__ = [
+    "TICKET_KEYS",
+    "JudgedConnection",
+    "OpenSslUnavailable",
+    "ask_for_certificates",
+    "reason_of",
+    "set_ticket_keys",
+]
 
+TICKET_KEYS: Final = 80
+"""Bytes of the keys of session tickets: a name, and one key each for HMAC and AES."""
+
+_CONTROL_TICKET_KEYS: Final = 59  # SSL_CTRL_SET_TLSEXT_TICKET_KEYS
 _CONTROL_SESSION_CACHE: Final = 44  # SSL_CTRL_SET_SESS_CACHE_MODE
 _CACHE_OFF: Final = 0
 _VERIFY_PEER: Final = 1
@@ -92,6 +106,17 @@ def ask_for_certificates(context: ssl.SSLContext, *, names_file: str, depth: int
     library.set_verify_depth(handle, depth)
     library.set_names(handle, library.load_names(names_file.encode()))
     library.control(handle, _CONTROL_SESSION_CACHE, _CACHE_OFF, None)
+
+
+def set_ticket_keys(context: ssl.SSLContext, keys: bytes) -> None:
+    """Seal and open session tickets with ``keys`` (:data:`TICKET_KEYS` bytes).
+
+    Raises:
+        OpenSslUnavailable: nothing was changed.
+    """
+    library = _library()
+    if library.control(_handle_of(context), _CONTROL_TICKET_KEYS, len(keys), keys) != 1:
+        raise OpenSslUnavailable("no session ticket keys are taken")
 
 
 def reason_of(error: int) -> str:

@@ -9,7 +9,9 @@ Rules:
    counts from the next handshake on; connections that are open keep the one they began with.
 4. The lowest version spoken is that of the listener's context: OpenSSL has chosen by it before the server name is
    looked at. A changed one counts from the next handshake on, too.
-5. A certificate that does not load touches no other name; the reason is kept in ``failures``.
+5. Sessions are resumed across all names of the listener, but never by a host that asks for client certificates: the
+   contexts of those are others.
+6. A certificate that does not load touches no other name; the reason is kept in ``failures``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from proxy.table import Certificate, ClientCertificates, TlsVersion
 from proxy.tls.client_certificates import AskingContext, make_asking_context
 from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context
 from proxy.tls.names import note_certificate, note_server_name
+from proxy.tls.openssl import TICKET_KEYS, OpenSslUnavailable, set_ticket_keys
 from proxy.tls.self_signed import self_signed
 
 __all__ = ["CertificateStore", "silence_bad_server_names"]
@@ -51,6 +54,7 @@ class CertificateStore:
         """By host pattern and certificate key. Others than these rules, ciphers and certificates make it stale."""
         self.failures: dict[str, str] = {}
         """Certificate key → why it does not load, for those that were asked for."""
+        self._ticket_keys = b""
         self._wanted_ciphers = self._ciphers = ""
         self._http2 = True
         self._listener = make_context(None)
@@ -103,6 +107,20 @@ class CertificateStore:
             else:
                 names[name] = named
         self._default = default
+
+    def use_ticket_keys(self, keys: bytes) -> None:
+        """Let clients resume their sessions by tickets under ``keys``, with every worker that has the same. Tickets of
+        other keys are no longer taken: their clients make a full handshake."""
+        if keys == self._ticket_keys or len(keys) != TICKET_KEYS or not any(keys):
+            return
+        self._ticket_keys = keys
+        try:
+            set_ticket_keys(self._listener, keys)
+        except OpenSslUnavailable as unavailable:
+            logger.warning("sessions cannot be resumed by ticket: %s", unavailable)
+            return
+        self._listener.options &= ~ssl.OP_NO_TICKET
+        self._listener.num_tickets = 1
 
     def server_context(self) -> ssl.SSLContext:
         """The context for every TLS listener: always the same one, whatever changes."""

@@ -12,6 +12,7 @@ from proxy.table import Balance, Cluster, Ejection, HashPart
 from proxy.upstream.affinity import CookieAffinity
 from proxy.upstream.balance import Chooser, HashRing, least_requests, random_two, round_robin, smallest_latency
 from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.multiplexed import MultiplexedEndpoint
 from proxy.upstream.tls import ClientTls
 
 __all__ = ["ClusterState", "RequestView"]
@@ -89,12 +90,15 @@ class ClusterState:
         """
         self.why_none = fault or "NoEndpoints"
         known = {
-            (state.address, state.port, state.by_name, state.tls, state.send_proxy): state for state in self.endpoints
+            (type(state), state.address, state.port, state.by_name, state.tls, state.send_proxy): state
+            for state in self.endpoints
         }
         endpoints: list[EndpointState] = []
+        kind = EndpointState if cluster.protocol == "http1" else MultiplexedEndpoint
         for endpoint in () if fault else cluster.endpoints:
-            state = known.pop((endpoint.address, endpoint.port, cluster.by_name, tls, cluster.send_proxy), None)
-            state = state or EndpointState(endpoint.address, endpoint.port, by_name=cluster.by_name, tls=tls)
+            where = (endpoint.address, endpoint.port, cluster.by_name, tls, cluster.send_proxy)
+            state = known.pop((kind, *where), None)
+            state = state or kind(endpoint.address, endpoint.port, by_name=cluster.by_name, tls=tls)
             state.ejection = cluster.ejection
             state.send_proxy = cluster.send_proxy
             endpoints.append(state)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Final, cast
 
+from proxy.http1.chunked import encode_chunk, encode_last_chunk
 from proxy.message.errors import MessageError
 from proxy.upstream.delivery import is_undelivered
 from proxy.upstream.endpoint import EndpointState
@@ -76,6 +77,16 @@ class UpstreamConnection(ResponseReader, asyncio.Protocol):
         """Send bytes of the request, or of the tunnel."""
         self._written += len(data)
         self.transport.write(data)
+
+    def write_body(self, data: bytes, chunked: bool) -> None:
+        """Send bytes of the request body, in that coding."""
+        self.write(encode_chunk(data) if chunked else data)
+
+    def end_body(self, trailers: list[tuple[bytes, bytes]], chunked: bool) -> None:
+        """The request body is whole."""
+        if chunked:
+            self.write(encode_last_chunk(trailers))
+        self.request_sent = True
 
     def write_eof(self) -> None:
         """Half-close, in a tunnel."""

@@ -9,12 +9,14 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
 from proxy.upstream.connection import FINISH_TIME, UpstreamConnection
-from proxy.upstream.endpoint import EndpointState
+from proxy.upstream.endpoint import EndpointState, Way
+from proxy.upstream.http2 import Http2Upstream
+from proxy.upstream.multiplexed import MultiplexedEndpoint
 from proxy.upstream.tls import SESSION_TIME, ClientTls, Handshake, HandshakeRefused, handshake_failure
 from proxy.upstream.tls_connection import TlsConnection
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 class DialCaller(Protocol):
     """The exchange, as a dial sees it."""
 
-    def dialled(self, connection: UpstreamConnection) -> None: ...
+    def dialled(self, connection: Way) -> None: ...
 
     def dial_failed(self, reason: str) -> None: ...
 
@@ -56,36 +58,87 @@ class Dialer:
     def dial(self, endpoint: EndpointState, timeout: float, caller: DialCaller) -> Dial:
         """Begin to connect within ``timeout`` seconds; ``caller`` hears how it went, never before this returns."""
         dial = Dial(caller)
+        if isinstance(endpoint, MultiplexedEndpoint) and not endpoint.send_proxy:
+            endpoint.waiting.append(dial)
+            if not endpoint.dialling:
+                endpoint.dialling = True
+                self._start(self._run_shared(endpoint, timeout))
+            return dial
         introduction = caller.introduction(endpoint.send_proxy) if endpoint.send_proxy else b""
-        task = self._loop.create_task(self._run(dial, endpoint, timeout, introduction))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._run(dial, endpoint, timeout, introduction))
         return dial
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _run(self, dial: Dial, endpoint: EndpointState, timeout: float, introduction: bytes) -> None:
+        connection = await self._try(endpoint, timeout, introduction)
+        if isinstance(connection, str):
+            self._failed(dial, connection)
+        elif isinstance(connection, Http2Upstream):
+            # One client's, as it was introduced.
+            if dial.caller is None or not connection.has_room:
+                connection.close()
+                self._failed(dial, "UpstreamClosed")
+            else:
+                dial.caller.dialled(connection.new_stream())
+        elif dial.caller is not None and connection.usable:
+            dial.caller.dialled(connection)
+        elif dial.caller is not None:
+            self._failed(dial, "UpstreamClosed")
+        elif connection.usable:
+            endpoint.keep(connection, self._keep_limit(endpoint), monotonic())
+
+    async def _run_shared(self, endpoint: MultiplexedEndpoint, timeout: float) -> None:
+        """Make a connection for all who wait for one by then, and as many more as they need."""
+        while True:
+            connection = await self._try(endpoint, timeout, b"")
+            waiting, endpoint.waiting = endpoint.waiting, []
+            if not isinstance(connection, Http2Upstream):
+                endpoint.dialling = False
+                for dial in waiting:
+                    self._failed(dial, str(connection))
+                return
+            endpoint.connections.append(connection)
+            while waiting:
+                dial = waiting.pop(0)
+                if dial.caller is None:
+                    continue
+                if connection.has_room:
+                    dial.caller.dialled(connection.new_stream())
+                elif connection.usable and not connection.is_idle:
+                    endpoint.waiting = [dial, *waiting, *endpoint.waiting]
+                    break
+                else:
+                    self._failed(dial, "UpstreamClosed")
+            if endpoint.retired:
+                connection.leave()
+            if not endpoint.waiting:
+                endpoint.dialling = False
+                return
+
+    async def _try(
+        self, endpoint: EndpointState, timeout: float, introduction: bytes
+    ) -> UpstreamConnection | Http2Upstream | str:
+        """A connection, or why there is none."""
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connect(endpoint, timeout, introduction)
+                return await self._connect(endpoint, timeout, introduction)
         except TimeoutError:
-            self._failed(dial, "ConnectTimeout")
+            return "ConnectTimeout"
         except _RefusedName:
-            self._failed(dial, "NameResolvesToLocalAddress")
+            return "NameResolvesToLocalAddress"
         except (socket.gaierror, UnicodeError):
             # The latter: no DNS name at all, such as one with a label of more than 63 bytes.
-            self._failed(dial, "NameNotResolved")
+            return "NameNotResolved"
         except ConnectionRefusedError:
-            self._failed(dial, "ConnectRefused")
+            return "ConnectRefused"
         except HandshakeRefused as refused:
-            self._failed(dial, refused.reason)
+            return refused.reason
         except OSError as error:
-            self._failed(dial, "ConnectFailed" if endpoint.tls is None else handshake_failure(error))
-        else:
-            if dial.caller is not None and connection.usable:
-                dial.caller.dialled(connection)
-            elif dial.caller is not None:
-                self._failed(dial, "UpstreamClosed")
-            elif connection.usable:
-                endpoint.keep(connection, self._keep_limit(endpoint), monotonic())
+            return "ConnectFailed" if endpoint.tls is None else handshake_failure(error)
 
     async def connect(self, endpoint: EndpointState, timeout: float, protocol: asyncio.Protocol) -> None:
         """A connection of its own for ``protocol``, whose bytes are not HTTP and not ours to secure.
@@ -104,7 +157,9 @@ class Dialer:
             except _RefusedName:
                 raise ConnectionRefusedError("the name leads to a local address") from None
 
-    async def _connect(self, endpoint: EndpointState, timeout: float, introduction: bytes) -> UpstreamConnection:
+    async def _connect(
+        self, endpoint: EndpointState, timeout: float, introduction: bytes
+    ) -> UpstreamConnection | Http2Upstream:
         return await self._reach(
             endpoint, timeout, lambda address: self._open(endpoint, address, timeout, introduction)
         )
@@ -131,20 +186,24 @@ class Dialer:
 
     async def _open(
         self, endpoint: EndpointState, address: str, timeout: float, introduction: bytes
-    ) -> UpstreamConnection:
+    ) -> UpstreamConnection | Http2Upstream:
         """With ``introduction`` in front of everything else, TLS too."""
         tls = endpoint.tls
         keep_limit = self._keep_limit(endpoint)
         where: dict[str, Any] = {"host": address, "port": endpoint.port}
         if introduction:
             where = {"sock": await self._introduced(address, endpoint.port, introduction)}
+
+        def make() -> UpstreamConnection | Http2Upstream:
+            if isinstance(endpoint, MultiplexedEndpoint):
+                return Http2Upstream(endpoint)
+            return (UpstreamConnection if tls is None else TlsConnection)(endpoint, keep_limit)
+
         if tls is None:
-            _, connection = await self._loop.create_connection(
-                lambda: UpstreamConnection(endpoint, keep_limit), **where
-            )
+            _, connection = await self._loop.create_connection(make, **where)
             return connection
         transport, secured = await self._loop.create_connection(
-            lambda: TlsConnection(endpoint, keep_limit),
+            make,
             **where,
             ssl=_handshake(endpoint, tls),
             server_hostname=endpoint.address,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import exp
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from proxy.table import Ejection, ProxyProtocol
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     import ssl
 
     from proxy.upstream.connection import UpstreamConnection
+    from proxy.upstream.http2_stream import UpstreamStream
     from proxy.upstream.tls import ClientTls
 
-__all__ = ["EWMA_DECAY", "SLOW_RETURN", "EndpointState"]
+__all__ = ["EWMA_DECAY", "SLOW_RETURN", "EndpointState", "Way"]
+
+Way: TypeAlias = "UpstreamConnection | UpstreamStream"
+"""What carries one request to an endpoint: an HTTP/1.1 connection, or a stream of an HTTP/2 connection."""
 
 SLOW_RETURN: Final = 10.0
 """Seconds over which a returning endpoint gets its share back (HAProxy ``slowstart``)."""
@@ -89,7 +93,7 @@ class EndpointState:
         """The newest TLS session with this endpoint, and since when, as of ``time.monotonic``."""
         self.session_at = 0.0
 
-    def take(self) -> UpstreamConnection | None:
+    def take(self) -> Way | None:
         """An idle connection that is still open, or ``None``."""
         idle = self.idle
         while idle:

@@ -12,7 +12,7 @@ from proxy.message.request import CHUNKED, NO_BODY
 from proxy.message.response import UNTIL_CLOSE, ResponseHead
 
 if TYPE_CHECKING:
-    from proxy.upstream.connection import UpstreamConnection
+    from proxy.upstream.endpoint import Way
 
 __all__ = ["HEAD_MODE", "Receiver", "ResponseReader", "TunnelEnd"]
 
@@ -48,7 +48,7 @@ class Receiver(Protocol):
     def switched(self, head: ResponseHead, rest: bytes) -> TunnelEnd | None:
         """The upstream switched protocols; ``None``: nobody asked it to."""
 
-    def upstream_failed(self, connection: UpstreamConnection, reason: str) -> None:
+    def upstream_failed(self, connection: Way, reason: str) -> None:
         """The connection is gone before the response was whole."""
 
     def upstream_blocked(self) -> None: ...

@@ -39,6 +39,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--log-fd", type=int)
     parser.add_argument("--log-lock-fd", type=int)
     parser.add_argument("--allowances-fd", type=int, help="of a memory file that all workers share")
+    parser.add_argument("--ticket-keys-fd", type=int, help="of a memory file with the keys of session tickets")
     parser.add_argument("--log-json", action="store_true", help="of the worker's own log, on standard error")
     return parser.parse_args(words)
 
@@ -50,7 +51,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         kind, _, fd = text.partition(":")
         listens.append(("https" if kind == "https" else "http", socket.socket(fileno=int(fd))))
     log = None if arguments.log_fd is None else LogTarget(fd=arguments.log_fd, lock_fd=arguments.log_lock_fd)
-    worker = Worker(loop, log=log, allowances_fd=arguments.allowances_fd)
+    worker = Worker(loop, log=log, allowances_fd=arguments.allowances_fd, ticket_keys_fd=arguments.ticket_keys_fd)
     feed = FeedClient(worker, listens)
     loop.add_signal_handler(signal.SIGTERM, feed.order_drain)
     await loop.create_connection(lambda: feed, sock=socket.socket(fileno=arguments.feed_fd))

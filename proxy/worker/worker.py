@@ -26,6 +26,7 @@ from proxy.table import AccessLogFormat
 from proxy.table.feed import Delta, Stats
 from proxy.telemetry import AccessLog, Telemetry
 from proxy.tls import CertificateStore, silence_bad_server_names
+from proxy.tls.openssl import TICKET_KEYS
 from proxy.upstream.dial import Dialer
 
 __all__ = ["Listen", "LogTarget", "Worker"]
@@ -53,14 +54,22 @@ class Worker:
     """Plain verbs: ``apply``, ``listen``, ``drain``, ``close``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, log: LogTarget | None, allowances_fd: int | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        log: LogTarget | None,
+        allowances_fd: int | None = None,
+        ticket_keys_fd: int | None = None,
     ) -> None:
         """``allowances_fd``: a memory file that all workers share, for limits that they count together; ``None``: there
-        are no others. Raises ``OSError`` where it cannot be mapped."""
+        are no others. ``ticket_keys_fd``: one with the keys of TLS session tickets, read again each second; ``None``:
+        there are no tickets. Raises ``OSError`` where the former cannot be mapped."""
         self.loop = loop
         silence_bad_server_names()
         self.telemetry = Telemetry()
         self.certificates = CertificateStore()
+        self._ticket_keys_fd = ticket_keys_fd
+        self._read_ticket_keys()
         self._log_target = log
         self._random = Random(int.from_bytes(os.urandom(16), "big"))  # noqa: S311 - for balance and request ids
         self._dialer = Dialer(loop)
@@ -188,12 +197,16 @@ class Worker:
     def _tick(self) -> None:
         now = monotonic()
         self.runtime.tick()
+        self._read_ticket_keys()
         self.connections.check(now)
         before = now - self.runtime.state.settings.upstream_keepalive_timeout
         for cluster in self.runtime.state.clusters.values():
             for endpoint in cluster.endpoints:
-                if endpoint.idle:
-                    endpoint.expire(before)
+                endpoint.expire(before)
+
+    def _read_ticket_keys(self) -> None:
+        if self._ticket_keys_fd is not None:
+            self.certificates.use_ticket_keys(os.pread(self._ticket_keys_fd, TICKET_KEYS, 0))
 
     def _flush_log(self) -> None:
         if self.runtime.access_log is not None:

@@ -344,7 +344,10 @@ async def request_for_certificate(proxy: RunningProxy, name: str) -> bytes:
 async def test_no_session_is_resumed_on_a_host_that_asks(first: str, version: ssl.TLSVersion) -> None:
     """Neither one of its own nor one of another name: each connection shows its certificate, or none."""
     async with running_proxy(asking(1, action=Respond(status=200, reason=""))) as proxy:
+        proxy.worker.certificates.use_ticket_keys(bytes(range(80)))
         context = client_with(None, version)
+        given = await session_of(proxy, context, OPEN, None)
+        assert (await resumed(proxy, context, OPEN, given))[0], "other hosts do resume"
         session = await session_of(proxy, context, first, None)
         reused, status = await resumed(proxy, context, HOST, session)
         assert (reused, status) == (False, 400)

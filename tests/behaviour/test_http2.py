@@ -177,10 +177,16 @@ async def test_a_backend_that_does_not_read_stops_its_stream_alone() -> None:
         stream = client.ask([*POST, (b"content-length", b"%d" % size)], end=False)
         sending = asyncio.get_running_loop().create_task(client.send_all(stream, b"x" * size))
         connection = client.connection
-        await eventually(lambda: connection.local_flow_control_window(stream) == 0, "the window is closed", 5)
-        await asyncio.sleep(0.1)
-        assert connection.local_flow_control_window(stream) == 0
+        await eventually(lambda: proxy.worker.runtime.active == 1, "the request is under way")
+        (member,) = proxy.worker.connections._members
+        exchange = member._streams[stream].exchange  # type: ignore[attr-defined]  # it is an HTTP/2 connection
+        await eventually(lambda: exchange.upstream_blocked_at, "the backend takes no more", 10)
+        taken = exchange.request_bytes
         assert (await client.get("/other")).status == 200
+        await asyncio.sleep(0.5)
+        assert exchange.request_bytes - taken <= 256 * 1024
+        assert connection.local_flow_control_window(stream) == 0
+        assert not sending.done()
         read.set()
         await sending
         assert (await client.answer(stream)).status == 200
@@ -230,7 +236,7 @@ async def test_trailers_pass_both_ways() -> None:
     """What gRPC lives on, without the fields that could change the message."""
 
     async def script(conversation: Conversation, backend: Backend) -> None:
-        head = await conversation.read_head()
+        await conversation.read_head()
         backend.bodies.append(
             await conversation.reader.readuntil(b"0\r\n") + await conversation.reader.readuntil(b"\r\n\r\n")
         )

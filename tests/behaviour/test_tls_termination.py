@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Iterable
 from time import monotonic
@@ -14,6 +15,7 @@ import pytest
 import trustme
 
 from proxy.table import Certificate, Settings, Table
+from proxy.worker.worker import Worker
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.clients import curl, get, parse_request, read_reply, within
 from tests.support.proxy import HOST, RawClient, RunningProxy, one_route, running_proxy
@@ -270,3 +272,52 @@ async def test_the_floor_of_versions_is_a_setting() -> None:
             client.send(get())
             assert (await read_reply(client)).status == 200
             client.close()
+
+
+async def test_workers_take_the_ticket_keys_from_the_file_that_they_share() -> None:
+    """As it is at the start, and again each second: keys that change are taken, and none are made up."""
+    file = os.memfd_create("keys")
+    worker = Worker(asyncio.get_running_loop(), log=None, ticket_keys_fd=file)
+    try:
+        assert worker.certificates.server_context().num_tickets == 0
+        for keys in (bytes(range(80)), bytes(range(80, 160))):
+            os.pwrite(file, keys, 0)
+            worker._tick()
+            assert worker.certificates.server_context().num_tickets == 1
+            assert worker.certificates._ticket_keys == keys
+    finally:
+        await worker.close()
+        os.close(file)
+
+
+async def test_certificates_that_change_under_load_cost_no_request() -> None:
+    """Handshakes and requests while the certificate is replaced again and again: all succeed, each with the old or the
+    new one, and kept connections go on."""
+    served = 0
+    over = asyncio.Event()
+
+    async def new_connections(proxy: RunningProxy) -> None:
+        nonlocal served
+        while not over.is_set():
+            client = await within(proxy.connect(tls_context=trusting(), server_hostname=HOST))
+            assert names_shown(client) == {HOST}
+            client.send(get())
+            assert (await read_reply(client)).status == 200
+            served += 1
+            client.close()
+
+    async with raw_backend(fixed(OK)) as backend, running_proxy(secured([backend.port])) as proxy:
+        kept = await proxy.connect(tls_context=trusting(), server_hostname=HOST)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(new_connections(proxy))
+            for turn in range(30):
+                certificates = {**proxy.table.certificates, "exact": (RENEWED, EXACT)[turn % 2]}
+                proxy.publish(msgspec.structs.replace(proxy.table, certificates=certificates))
+                kept.send(get())
+                assert (await read_reply(kept)).status == 200
+                await asyncio.sleep(0.01)
+            over.set()
+        kept.close()
+        assert served >= 8
+        assert tls_failures(proxy) == 0

@@ -209,8 +209,15 @@ async def test_a_refusal_behind_the_handshake_is_told_as_such() -> None:
 
     with blocking_backend(server_context(AUTHORITY, NAME, clients=OTHER), answer) as port:
         status, error, _ = await failure([port], TRUST)
-    assert (status, error) == (502, "UpstreamTlsFailed")
-    assert refused == [True]
+        assert (status, error) == (502, "UpstreamTlsFailed")
+        assert refused == [True]
+        async with (
+            raw_backend(fixed(OK), tls=server_context(AUTHORITY, NAME)) as other,
+            running_proxy(one_route([port, other.port], tls=TRUST)) as proxy,
+        ):
+            # It counts as a failed connection: a GET is answered by another endpoint.
+            assert [(await ask(proxy, get())).status for _ in range(3)] == [200] * 3
+            assert proxy.worker.telemetry.ejections == 1
 
 
 async def test_a_renewed_certificate_is_shown_from_then_on() -> None:
@@ -255,12 +262,13 @@ async def test_the_server_name_that_is_sent(tls: UpstreamTls, sent: str | None) 
     assert names == [sent]
 
 
-async def test_an_external_name_is_asked_for_by_name() -> None:
-    """A backend by DNS name hears it as server name, and its certificate must hold it."""
+@pytest.mark.parametrize("verify", [True, False])
+async def test_an_external_name_is_asked_for_by_name(verify: bool) -> None:
+    """A backend by DNS name hears it as server name, and where it is verified its certificate must hold it."""
     names: list[str | None] = []
     context = server_context(AUTHORITY, "localhost")
     context.sni_callback = lambda _connection, name, _context: names.append(name)
-    tls = changed(TRUST, server_name="")
+    tls = changed(TRUST, server_name="", verify=verify)
     async with raw_backend(fixed(OK), tls=context) as backend:
         table = one_route([], tls=tls, settings=Settings(access_log="off", allow_local_names=True))
         cluster = msgspec.structs.replace(

@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--log-fd", type=int, required=True)
     parser.add_argument("--log-lock-fd", type=int, required=True)
     parser.add_argument("--allowances-fd", type=int, required=True)
+    parser.add_argument("--ticket-keys-fd", type=int, required=True)
     parser.add_argument("--log-json", action="store_true")
     parser.add_argument("--listen", action="append", default=[])
     arguments = parser.parse_args()

@@ -64,6 +64,8 @@ GOOD: list[tuple[str, Spec]] = [
     ),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTPS", "tls": {"minVersion": "1.3"}}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTP"}}),
+    ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "GRPC"}}),
+    ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "GRPCS", "tls": {}}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"sendProxy": "v2"}}),
     ("TrafficPolicy", {**TARGET, "limits": {"bodySize": 0}, "cors": {}, "ejection": {}, "affinity": {"cookie": {}}}),
     ("TrafficPolicy", {**TARGET, "access": {"allow": []}}),
@@ -141,6 +143,7 @@ BAD: list[tuple[str, Spec, str]] = [
     ("TrafficPolicy", _policy(upstream={}), "spec.upstream"),
     ("TrafficPolicy", _policy(upstream={"tls": {}}), "spec.upstream"),
     ("TrafficPolicy", _policy(upstream={"protocol": "HTTP", "tls": {}}), "spec.upstream"),
+    ("TrafficPolicy", _policy(upstream={"protocol": "GRPC", "tls": {}}), "spec.upstream"),
     ("TrafficPolicy", _policy(upstream={"protocol": "FCGI"}), "spec.upstream.protocol"),
     *(
         ("TrafficPolicy", _policy(upstream={"protocol": "HTTPS", "tls": tls}), f"spec.upstream.tls{place}")

@@ -146,6 +146,25 @@ def test_what_the_service_says(said: str, tls: bool) -> None:
             assert found.tls == wanted
 
 
+@pytest.mark.parametrize(
+    ("word", "protocol", "tls"),
+    [
+        ("grpc", "http2", None),
+        ("kubernetes.io/h2c", "http2", None),
+        ("GRPC", "http2", None),
+        ("GRPCS", "http2", UpstreamTls()),
+        ("HTTPS", "http1", UpstreamTls()),
+    ],
+)
+def test_http_2_is_spoken_where_it_is_asked_for(word: str, protocol: str, tls: UpstreamTls | None) -> None:
+    """By ``appProtocol``, or by annotation with TLS or without."""
+    translator = Translator(ALONE)
+    said = ingress(backend_protocol=word) if word.isupper() else ingress()
+    found = cluster(update(translator, service("" if word.isupper() else word), said).table)
+    assert found is not None
+    assert (found.protocol, found.tls) == (protocol, tls)
+
+
 def test_a_service_that_says_otherwise_later() -> None:
     """A change of ``appProtocol`` reaches the cluster, in place."""
     translator = Translator(ALONE)

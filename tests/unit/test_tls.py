@@ -484,7 +484,7 @@ def test_the_context_works_on_a_real_socket(store: CertificateStore) -> None:
 
 
 def test_ciphers_of_the_settings_hold_for_every_name() -> None:
-    """A changed list counts from the next handshake on, also for contexts that were made before; TLS 1.3 has its own."""
+    """A changed list counts from the next handshake on, also for contexts made before; TLS 1.3 has its own."""
     store = CertificateStore()
     pair = {"a": issue("foo.com")}
     store.update(pair, {"foo.com": "a"}, None, reset=True)
@@ -509,3 +509,81 @@ def test_a_list_without_a_known_cipher_leaves_the_usual_ones(caplog: pytest.LogC
     old = {cipher["name"] for cipher in make_context(None).get_ciphers()}
     assert {cipher["name"] for cipher in store.server_context().get_ciphers()} == old
     assert len(caplog.records) == 1
+
+
+KEYS = bytes(range(80))
+
+
+def resumable(store: CertificateStore, name: str, context: ssl.SSLContext) -> ssl.SSLSession | None:
+    """The session of a new connection, with the ticket that comes behind the handshake in TLS 1.3."""
+    return connect_and_read(store, name, context, None)[1]
+
+
+def connect_and_read(
+    store: CertificateStore, name: str, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[bool, ssl.SSLSession | None]:
+    """Whether ``session`` was resumed, and the session for the next time."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(to_client, to_server, server_hostname=name, session=session)
+    server = store.server_context().wrap_bio(to_server, to_client, server_side=True)
+    pending = [client, server]
+    while pending:
+        for side in list(pending):
+            try:
+                side.do_handshake()
+                pending.remove(side)
+            except ssl.SSLWantReadError:
+                continue
+    server.write(b"x")
+    assert client.read(1) == b"x"
+    return bool(client.session_reused), client.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_workers_with_the_same_keys_resume_each_others_sessions(version: ssl.TLSVersion) -> None:
+    """A ticket of one store is taken by another with the same keys, and by none with others, or with none."""
+    pair = {"a": issue("foo.com")}
+    stores = [CertificateStore() for _ in range(4)]
+    for store, keys in zip(stores, (KEYS, KEYS, KEYS[::-1], b""), strict=True):
+        store.update(pair, {"foo.com": "a"}, None, reset=True)
+        store.use_ticket_keys(keys)
+    context = client_context()
+    context.minimum_version = context.maximum_version = version
+    session = resumable(stores[0], "foo.com", context)
+    assert [connect_and_read(store, "foo.com", context, session)[0] for store in stores[1:]] == [True, False, False]
+
+
+def test_tickets_of_keys_that_are_gone_are_not_taken() -> None:
+    """Their client makes a full handshake, and is given a ticket of the new keys."""
+    store = CertificateStore()
+    store.update({"a": issue("foo.com")}, {"foo.com": "a"}, None, reset=True)
+    store.use_ticket_keys(KEYS)
+    context = client_context()
+    session = resumable(store, "foo.com", context)
+    store.use_ticket_keys(KEYS[::-1])
+    reused, session = connect_and_read(store, "foo.com", context, session)
+    assert not reused
+    assert connect_and_read(store, "foo.com", context, session)[0]
+
+
+@pytest.mark.parametrize("keys", [b"", bytes(80), KEYS[:79], KEYS + b"x"])
+def test_keys_that_are_none_give_no_tickets(keys: bytes) -> None:
+    """A file that nobody has written to yet holds zeros, which everybody knows."""
+    store = CertificateStore()
+    store.update({"a": issue("foo.com")}, {"foo.com": "a"}, None, reset=True)
+    store.use_ticket_keys(keys)
+    context = client_context()
+    session = resumable(store, "foo.com", context)
+    assert not (session and session.has_ticket)
+
+
+def test_ten_thousand_certificates_are_loaded_when_they_are_asked_for() -> None:
+    """Taking them over loads none; those that are asked for are kept up to a bound, and each is shown to its name."""
+    pair = issue("many.example.com")
+    store = CertificateStore(max_contexts=50)
+    names = {f"h{number}.example.com": f"ns/{number}" for number in range(10_000)}
+    store.update(dict.fromkeys(names.values(), pair), names, None, reset=True)
+    assert len(store._contexts) == 0
+    for number in range(0, 10_000, 50):
+        assert connect(store, f"h{number}.example.com").name == "many.example.com"
+    assert len(store._contexts) == 50
