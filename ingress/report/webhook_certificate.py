@@ -34,6 +34,9 @@ CHECK_INTERVAL: Final = 60.0
 """Seconds."""
 FIRST_INTERVAL: Final = 2.0
 """Seconds between looks as long as there is nothing to serve."""
+SPREAD: Final = 2.0
+"""Seconds between trusting a new authority and serving its certificate: API servers hear of a configuration by a watch,
+and reviews that are on their way began with what they knew."""
 ATTEMPTS: Final = 3
 """At a write that loses against another."""
 
@@ -57,11 +60,13 @@ class WebhookCertificate:
         namespace: str,
         is_leader: Callable[[], bool],
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+        spread: float = SPREAD,
     ) -> None:
         self._client = client
         self._names = service_names(name, namespace)
         self._is_leader = is_leader
         self._now = now
+        self._spread = spread
         self._secret_name, self._namespace = f"{name}-webhook", namespace
         self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
         self._secret = f"{self._secrets}/{self._secret_name}"
@@ -121,6 +126,8 @@ class WebhookCertificate:
             log.info("a new certificate for the admission webhook", reason=fault or "two thirds of its life are over")
             keys = make_keys(self._names, now=self._now(), before=keys)
             await self._trust(keys)
+            if self.keys is not None:
+                await asyncio.sleep(self._spread)
             if not await self._write_secret(secret, keys):
                 return False
         self._serve(keys)
