@@ -164,7 +164,7 @@ FORWARDING: Final[tuple[AnnotationSpec, ...]] = (
         ours_only=True,
         default="none",
         help=(
-            "Begin each connection to an endpoint with a PROXY protocol header of that version, which names the client. "
+            "Begin each connection to an endpoint with a PROXY protocol header of that version, naming the client. "
             "Each request then has a connection of its own."
         ),
         example="v2",

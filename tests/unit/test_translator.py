@@ -446,7 +446,6 @@ def test_a_host_is_closed_until_the_secret_that_it_asks_by_is_read() -> None:
     assert host.client_certificates == ClientCertificates(ca_pem=pem.decode())
 
 
-
 def class_of(name: str, controller: str, *, default: bool = False) -> IngressClass:
     annotations = {"ingressclass.kubernetes.io/is-default-class": "true"} if default else {}
     metadata = ObjectMeta(name=name, annotations=annotations)
