@@ -435,6 +435,8 @@ async def test_another_host_on_a_connection_whose_certificate_does_not_cover_it(
             assert (await client.get()).status == 200
         async with http2_client(proxy, tls_context=offering("h2"), server_hostname="bar.example.com") as client:
             assert (await client.get(host=HOST)).status == 200
+            assert (await client.get(host="other.org")).status == 421
+        async with http2_client(proxy, tls_context=offering("h2"), server_hostname="nobody.net") as client:
             assert (await client.get(host="other.org")).status == 200, "it took a certificate for another name anyway"
         async with http2_client(proxy, tls_context=offering("h2")) as client:
             assert (await client.get(host="other.org")).status == 200, "no server name was given"
