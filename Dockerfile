@@ -12,15 +12,15 @@ FROM ${PYTHON} AS build
 # Of Debian's stable release only fixes come; a pinned version would vanish with the next of them.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends build-essential \
+ && apt-get install --yes --no-install-recommends build-essential libnghttp2-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ingress ingress
 COPY proxy proxy
 # The last line: a copy of the interpreter for host networks, see below.
 RUN python -m venv --without-pip /opt/pyngress \
- && python -m pip --python /opt/pyngress/bin/python install --no-cache-dir --disable-pip-version-check . \
+ && PYNGRESS_NGHTTP2=1 python -m pip --python /opt/pyngress/bin/python install --no-cache-dir --disable-pip-version-check . \
  && cp "$(readlink -f /opt/pyngress/bin/python)" /opt/pyngress/bin/python-bind
 
 # ---- the result: no compiler, no package cache, no source tree
@@ -29,6 +29,11 @@ LABEL org.opencontainers.image.title="Pyngress" \
       org.opencontainers.image.description="A Kubernetes ingress controller with its own proxy inside, in Python" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
+# What HTTP/2 is linked to; see above for its version.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libnghttp2-14 \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/pyngress /opt/pyngress
 # What `setcap cap_net_bind_service=ep` writes, without its package: revision 2 with the effective flag, bit 10 permitted.
 # Here and not in the first stage, since not every builder copies extended attributes.

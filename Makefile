@@ -11,12 +11,15 @@ BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tools venv demo run test check golden deploy bench micro fuzz docs clean
+.PHONY: help tools venv native demo run test check golden deploy bench micro fuzz docs clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 venv: $(TEST_STAMP) ## make the virtual environment, with what tests need
+
+native: $(TEST_STAMP) ## build HTTP/2 on libnghttp2 into the virtual environment; make clean removes it
+	PYNGRESS_NGHTTP2=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 demo: $(RUN_STAMP) ## two echo backends and Pyngress in front of them, until Ctrl-C
 	@exec $(BIN)/python examples/demo.py
@@ -46,6 +49,7 @@ bench: $(BENCH_STAMP) ## CPU per request against other proxies, with ARGS="…"
 micro: $(TEST_STAMP) ## time single functions
 	$(BIN)/python -m benchmarks.micro.match
 	$(BIN)/python -m benchmarks.micro.exchange
+	$(BIN)/python -m benchmarks.micro.http2
 
 fuzz: $(TEST_STAMP) ## ever new inputs for all parsers, with ARGS="exchange --runs 1000000"; led by coverage where atheris installs
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
@@ -58,7 +62,7 @@ docs: $(RUN_STAMP) ## rewrite the reference pages from the tables in code
 	$(BIN)/python -m ingress.cli.crd_reference > docs/crds.md
 
 clean: ## remove the virtual environment and every cache
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz *.egg-info
+	rm -rf $(VENV) build proxy/http2/native.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 tools:

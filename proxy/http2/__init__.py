@@ -1,9 +1,13 @@
 """HTTP/2 (RFC 9113, 7541) as bytes in and events out, the same for either role; no sockets here.
 
-Everything above sees this interface only. Its frames come from the h2 library; another could take its place.
+Everything above sees this interface only. Two codecs stand behind it: one on libnghttp2, which serves where it was
+built (``PYNGRESS_NGHTTP2=1`` at build time), and one in Python on the h2 library, which serves everywhere else. That
+the former was built and does not load is an error.
 """
 
-from proxy.http2.connection import PREFACE, Http2Connection
+from importlib.util import find_spec
+
+from proxy.http2.codes import PREFACE
 from proxy.http2.events import (
     ConnectionFailed,
     DataReceived,
@@ -21,7 +25,18 @@ from proxy.http2.events import (
 )
 from proxy.http2.limits import Limits
 
+if find_spec("proxy.http2.native") is None:
+    from proxy.http2.connection import Http2Connection
+
+    CODEC = "h2"
+    """Which one serves."""
+else:
+    from proxy.http2.native import LIBRARY, Http2Connection
+
+    CODEC = f"nghttp2 {LIBRARY}"
+
 __all__ = [
+    "CODEC",
     "PREFACE",
     "ConnectionFailed",
     "DataReceived",

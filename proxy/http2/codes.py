@@ -1,4 +1,4 @@
-"""Error codes of HTTP/2 (RFC 9113 section 7)."""
+"""Constants of HTTP/2: error codes (RFC 9113 section 7), and what they are called in logs."""
 
 from typing import Final
 
@@ -16,3 +16,19 @@ CONNECT_ERROR: Final = 0xA
 ENHANCE_YOUR_CALM: Final = 0xB
 INADEQUATE_SECURITY: Final = 0xC
 HTTP_1_1_REQUIRED: Final = 0xD
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client sends first (RFC 9113 section 3.4)."""
+
+_REASONS: Final = {
+    FLOW_CONTROL_ERROR: "Http2FlowControlError",
+    STREAM_CLOSED: "Http2StreamClosed",
+    FRAME_SIZE_ERROR: "Http2FrameSizeError",
+    COMPRESSION_ERROR: "Http2CompressionError",
+    ENHANCE_YOUR_CALM: "Http2Flood",
+}
+
+
+def reason(code: int) -> str:
+    """Why a connection failed, as a short CamelCase word."""
+    return _REASONS.get(code, "Http2ProtocolError")

@@ -27,19 +27,9 @@ from proxy.http2.engine import Engine
 from proxy.http2.events import ConnectionFailed, Drained, Event, Fields, GoAwayReceived, StreamReset
 from proxy.http2.limits import Limits
 
-__all__ = ["PREFACE", "Http2Connection"]
+__all__ = ["Http2Connection"]
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client sends first (RFC 9113 section 3.4)."""
 _ALL_STREAMS: Final = 2**31 - 1
-_REASONS: Final = {
-    codes.PROTOCOL_ERROR: "Http2ProtocolError",
-    codes.FLOW_CONTROL_ERROR: "Http2FlowControlError",
-    codes.STREAM_CLOSED: "Http2StreamClosed",
-    codes.FRAME_SIZE_ERROR: "Http2FrameSizeError",
-    codes.COMPRESSION_ERROR: "Http2CompressionError",
-    codes.ENHANCE_YOUR_CALM: "Http2Flood",
-}
 
 
 class _Waiting:
@@ -65,6 +55,8 @@ class Http2Connection:
         self._engine = Engine(self.limits, client=client)
         self._waiting: dict[int, _Waiting] = {}
         self._held = False
+        self._peer_leaves = False
+        """It said GOAWAY."""
 
     # ---- the transport
 
@@ -84,11 +76,12 @@ class Http2Connection:
         except ProtocolError as error:
             code = int(error.error_code)
             self.fail(code)
-            return [ConnectionFailed(code, _REASONS.get(code, "Http2ProtocolError"))]
+            return [ConnectionFailed(code, codes.reason(code))]
         for event in out:
             if isinstance(event, StreamReset):
                 self._waiting.pop(event.stream, None)
             elif isinstance(event, GoAwayReceived):
+                self._peer_leaves = True
                 self.peer_last_stream = min(self.peer_last_stream, event.last_stream)
         if self._waiting and not self._held:
             out += self._flush()
@@ -121,7 +114,7 @@ class Http2Connection:
         engine = self._engine
         return (
             not self.failed
-            and self.peer_last_stream == _ALL_STREAMS
+            and not self._peer_leaves
             and engine.highest_outbound_stream_id < _ALL_STREAMS - 2
             and engine.open_outbound_streams < engine.remote_settings.max_concurrent_streams
         )

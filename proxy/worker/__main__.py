@@ -14,6 +14,7 @@ import sys
 
 import uvloop
 
+from proxy.http2 import CODEC
 from proxy.worker.feed import FeedClient
 from proxy.worker.logs import LogFormatter
 from proxy.worker.worker import Listen, LogTarget, Worker
@@ -25,6 +26,7 @@ def main() -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(arguments.id, as_json=arguments.log_json))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.info("HTTP/2 codec: %s", CODEC)
     # The terminal's Ctrl-C and hang-up are for the control process, which tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -18,6 +18,8 @@ from tests.support.http2 import http2_client, request_fields
 from tests.support.log import log_pipe
 from tests.support.proxy import HOST, one_route, running_proxy
 
+pytestmark = pytest.mark.usefixtures("http2_codec")
+
 H2C = Settings(h2c=True, access_log="off")
 POST = request_fields("/upload", method="POST")
 

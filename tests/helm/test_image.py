@@ -56,7 +56,7 @@ def test_everything_that_is_copied_exists_and_reaches_the_builder() -> None:
         if keyword == "COPY" and not rest.startswith("--from")
         for source in rest.split()[:-1]
     ]
-    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "ingress", "proxy"}
+    assert set(sources) == {"pyproject.toml", "setup.py", "README.md", "LICENSE", "ingress", "proxy"}
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored, source
@@ -69,11 +69,14 @@ def test_the_tree_holds_every_package_of_the_project() -> None:
 
 
 def test_the_result_starts_from_the_base_and_has_no_compiler() -> None:
-    """Packages of Debian are installed in the first stage only; the second takes one folder of it."""
+    """Of Debian's packages the second stage has the library that is linked to, and of the first stage one folder."""
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     assert len(stages) == 2
     assert "build-essential" in stages[0]
-    assert "apt-get" not in stages[1]
+    assert "PYNGRESS_NGHTTP2=1" in stages[0]
+    assert re.findall(r"apt-get install.*", stages[1]) == [
+        "apt-get install --yes --no-install-recommends libnghttp2-14 \\"
+    ]
     assert re.findall(r"^COPY (.*)$", stages[1], re.MULTILINE) == ["--from=build /opt/pyngress /opt/pyngress"]
 
 
