@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["ObjectMeta", "ObjectRef", "Source"]
+__all__ = ["ObjectMeta", "ObjectRef", "Source", "printable"]
+
+
+def printable(text: str) -> str:
+    """``text`` for logs and terminals: what does not print is escaped, so that no object writes a line of its own."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -39,4 +44,4 @@ class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, order=True):
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        return printable(f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}")

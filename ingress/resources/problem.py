@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ingress.resources.meta import ObjectRef, Source
+from ingress.resources.meta import ObjectRef, Source, printable
 
 __all__ = ["Problem", "Severity"]
 
@@ -14,7 +14,10 @@ Severity = Literal["error", "warning"]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``reason`` is CamelCase as in Kubernetes Events; ``message`` is one sentence for people."""
+    """``reason`` is CamelCase as in Kubernetes Events; ``message`` is one sentence for people.
+
+    Both ``field`` and ``message`` may repeat what the object says, and are made printable.
+    """
 
     object: ObjectRef
     field: str
@@ -23,6 +26,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     severity: Severity = "error"
     source: Source | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("field", "message"):
+            text = getattr(self, name)
+            if not text.isprintable():
+                msgspec.structs.force_setattr(self, name, printable(text))
 
     @property
     def sort_key(self) -> tuple[ObjectRef, str, str, str]:

@@ -264,7 +264,8 @@ def manifest(data: bytes) -> None:
     content = decode_text(text, "a.yaml")
     objects = [item.object for item in content.decoded if item.object is not None]
     translation = translate(snapshot_of(objects), Options(), now=NOW)
-    assert all(problem.message.isprintable() for problem in translation.problems)
+    said = [*translation.problems, *(problem for item in content.decoded for problem in item.problems)]
+    assert all(f"{problem.object} {problem.field} {problem.message}".isprintable() for problem in said)
     table = msgspec.json.decode(msgspec.json.encode(translation.table), type=Table)
     delta = difference(Table(), table, generation=1)
     compile_state(EMPTY, delta, Telemetry(), Random(0))
