@@ -78,6 +78,22 @@ def test_round_robin_is_fair_and_starts_anywhere() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_full_cluster_takes_no_further_request_but_lets_tries_go_on(method: BalanceMethod) -> None:
+    """A request that was let in is not refused at its second try, though another took its place meanwhile."""
+    cluster = ClusterState("c", Random(1))
+    cluster.update(msgspec.structs.replace(_value(2, method=method), max_requests=1))
+    tried, other = cluster.endpoints
+    assert cluster.choose(View(), (), 0.0) is not None
+    other.active = 1
+    assert cluster.choose(View(), (), 0.0) is None
+    assert cluster.refusal().error == "Overloaded"
+    assert cluster.choose(View(), (tried,), 0.0) is other
+    other.active = 0
+    assert cluster.choose(View(), (), 0.0) is not None
+    assert cluster.refusal().error == "NoEndpoints"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_what_was_tried_is_not_tried_again(method: BalanceMethod) -> None:
     """Each further choice is another endpoint; then there is none."""
     cluster = _cluster(4, method=method)
