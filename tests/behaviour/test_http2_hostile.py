@@ -150,7 +150,7 @@ async def test_a_flood_ends_in_enhance_your_calm(name: str) -> None:
             stop.set()
         assert goaway_of(data) == ENHANCE_YOUR_CALM
         assert len(data) < 200_000, "it was let go on"
-        assert worst < 0.5, f"{worst:.3f} s"
+        assert worst < 2.0, f"{worst:.3f} s"
         assert proxy.worker.telemetry.http2_floods == 1
         await quiet(proxy, connections=1)
 
