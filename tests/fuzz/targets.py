@@ -25,7 +25,7 @@ from ingress.watch.reading import decode_text
 from proxy.engine.state import EMPTY, compile_state
 from proxy.http1.chunked import ChunkedDecoder
 from proxy.http1.reader import HEAD_END, ResponseParser
-from proxy.http2.connection import PREFACE, Http2Connection
+from proxy.http2 import PREFACE, Http2Connection
 from proxy.message.errors import BadResponse, MessageError
 from proxy.message.proxy_protocol import MAX_HEADER, BadProxyHeader, encode_header, read_header
 from proxy.message.response import ResponseHead
