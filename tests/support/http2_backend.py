@@ -32,6 +32,8 @@ class Connection(asyncio.Protocol):
         self.lost = asyncio.Event()
         self.goaway: int | None = None
         """The code of the proxy's."""
+        self.last = 2**31 - 1
+        """The last stream that ours named."""
         self.transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,7 +135,8 @@ class Call:
         self.connection.flush()
 
     def goaway(self, last: int, code: int = 0) -> None:
-        """Say GOAWAY, and go on with what is under way."""
+        """Say GOAWAY, and go on with what is under way. A later one names no later stream (RFC 9113 section 6.8)."""
+        last = self.connection.last = min(last, self.connection.last)
         frame = b"\0\0\x08\x07\0\0\0\0\0" + last.to_bytes(4, "big") + code.to_bytes(4, "big")
         self.connection.transport.write(frame)
 
