@@ -407,7 +407,12 @@ cdef class Http2Connection:
             _check(nghttp2_session_consume(self._session, stream, size))
 
     def reset(self, int stream, uint32_t code):
-        if self._forget(stream) and not self.failed:
+        if self.failed:
+            self._forget(stream)
+            return
+        if stream in self._streams:
+            self._pump()  # the library drops what is still to be sent on a stream that is reset
+        if self._forget(stream):
             _check(nghttp2_submit_rst_stream(self._session, NGHTTP2_FLAG_NONE, stream, code))
 
     def mistake(self, int stream, uint32_t code):

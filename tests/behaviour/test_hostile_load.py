@@ -260,7 +260,7 @@ async def test_idle_connections_cost_a_few_kibibytes(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
         assert before + (sizes[0] - before) * 10_000 / count < 150 * MEBIBYTE
         # What is gone refers to itself, and goes when the collector of garbage comes round: after a few thousand.
-        assert sizes[5] - sizes[3] < 2 * MEBIBYTE, sizes
+        assert sizes[5] - sizes[3] < 8 * MEBIBYTE, sizes  # 4,000 that stayed would be 25
 
 
 async def answered(handles: list[socket.socket]) -> None:
