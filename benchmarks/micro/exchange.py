@@ -75,10 +75,10 @@ async def main() -> None:
     assert worker.apply(difference(Table(), table, generation=1)) is None
     endpoint = worker.runtime.state.clusters["c"].endpoints[0]
     upstream = UpstreamConnection(endpoint, 100)
-    upstream.connection_made(Nowhere())  # type: ignore[arg-type]
+    upstream.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
     endpoint.keep(upstream, 100, 0.0)
     client = Http1Connection(worker.connections)
-    client.connection_made(Nowhere())  # type: ignore[arg-type]
+    client.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
 
     def run(requests: Sequence[bytes], rounds: int) -> float:
         begun = perf_counter()

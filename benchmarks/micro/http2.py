@@ -87,7 +87,7 @@ def run_proxy(worker: Worker, upstream: UpstreamConnection, frames: Sequence[byt
     """The proxy passes them on, and the answers back."""
     client = Http2ServerConnection(worker.connections)
     wire = Nowhere()
-    client.connection_made(wire)  # type: ignore[arg-type]
+    client.connection_made(wire)  # type: ignore[arg-type]  # as much of a transport as is used
     client.data_received(START)
     for frame in frames:
         client.data_received(frame)
@@ -107,7 +107,7 @@ async def main() -> None:
     assert worker.apply(difference(Table(), table, generation=1)) is None
     endpoint = worker.runtime.state.clusters["c"].endpoints[0]
     upstream = UpstreamConnection(endpoint, 100)
-    upstream.connection_made(Nowhere())  # type: ignore[arg-type]
+    upstream.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
     endpoint.keep(upstream, 100, 0.0)
 
     cases: dict[str, Callable[[Sequence[bytes]], None]] = {

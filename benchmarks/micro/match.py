@@ -74,9 +74,9 @@ def by_path() -> None:
 def by_spelling() -> None:
     """Canonical forms."""
     for path in (b"/api/v1/users/12345", b"/a/file.name.txt", b"/a%20b/caf%C3%A9", b"/a/./b/../c"):
-        line(f"normalise {path.decode()}", best_ns(lambda path=path: normalise_path(path)))  # type: ignore[misc]
+        line(f"normalise {path.decode()}", best_ns(lambda path=path: normalise_path(path)))  # type: ignore[misc]  # bound now
     for host in (b"foo.example.com", b"foo.example.com:8080", b"FOO.example.com."):
-        line(f"canonical {host.decode()}", best_ns(lambda host=host: canonical_host(host)))  # type: ignore[misc]
+        line(f"canonical {host.decode()}", best_ns(lambda host=host: canonical_host(host)))  # type: ignore[misc]  # bound now
 
 
 def main() -> None:
