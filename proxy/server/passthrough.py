@@ -186,10 +186,7 @@ class PassedConnection(_Half):
         if log is None:
             return
         now = monotonic()
-        if self._endpoint_half is not None:
-            status = 200
-        else:
-            status = 499 if self.error == _CLIENT_GONE else 502
+        unreached = 499 if self.error == _CLIENT_GONE else 502
         host = self._runtime.state.matcher.find(self._name)
         route = None if host is None else host.match(b"/")
         log.write(
@@ -199,7 +196,7 @@ class PassedConnection(_Half):
             self._name.encode("ascii"),
             b"",
             "TCP",
-            status,
+            200 if self._endpoint_half is not None else unreached,
             self.received,
             0 if self._endpoint_half is None else self._endpoint_half.received,
             now - self._started,
