@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from ingress.annotations import BackendProtocol
 from ingress.resources import Key, ObjectMeta, ObjectRef, Problem, Severity, TrafficPolicy
 from ingress.resources.crd_parts import AffinitySpec, CorsSpec, RateLimitSpec
 from ingress.resources.values import parse_cidr, parse_duration, parse_size
 from ingress.translate.backend_tls import wish_of_policy
-from ingress.translate.part import GOES_FIRST, Finding, Spoken
+from ingress.translate.part import GOES_FIRST, Finding
 from ingress.translate.wishes import Reader, Wishes
 from proxy.table import Affinity, Cors, RateLimit
 
@@ -25,7 +26,13 @@ __all__ = ["Attached", "attach", "attached_to", "policy_problems", "read_policy"
 
 _SECONDS: Final = {"Second": 1, "Minute": 60, "Hour": 3600}
 _PROTECTIVE: Final = ("spec.access", "spec.rateLimit", "spec.cors", "spec.upstream")
-_SPOKEN: Final[dict[str, Spoken]] = {"HTTP": "http", "HTTPS": "https", "GRPC": "grpc", "GRPCS": "grpcs"}
+_SPOKEN: Final[dict[str, BackendProtocol]] = {
+    "HTTP": "http",
+    "HTTPS": "https",
+    "GRPC": "grpc",
+    "GRPCS": "grpcs",
+    "AUTO_HTTP": "auto_http",
+}
 
 
 class PolicyReading(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class CompiledRoute:
         "response",
         "response_filters",
         "send_timeout",
+        "tls_cluster",
         "upstream_filters",
     )
 
@@ -59,7 +60,9 @@ class CompiledRoute:
         self.read_timeout = settings.read_timeout if policy.read_timeout is None else policy.read_timeout
         self.send_timeout = settings.send_timeout if policy.send_timeout is None else policy.send_timeout
         self.max_retries = settings.max_retries if policy.max_retries is None else policy.max_retries
-        self.cluster = route.action.cluster if isinstance(route.action, Forward) else ""
+        forward = route.action if isinstance(route.action, Forward) else Forward(cluster="")
+        self.cluster = forward.cluster
+        self.tls_cluster = forward.tls_cluster
         self.response: LocalResponse | None = None
         filters: list[Filter] = []
         try:
