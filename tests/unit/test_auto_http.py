@@ -113,7 +113,7 @@ def test_the_two_differ_in_tls_alone(translator: Translator) -> None:
 
 def test_cookies_are_those_of_the_cluster_in_plain_text(translator: Translator) -> None:
     """So that a client returns by either; an Ingress that speaks TLS only has cookies of its own."""
-    table = update(translator, ingress(affinity="cookie")).table
+    table = update(translator, ingress(affinity="cookie", proxy_ssl_name="api.internal.example.com")).table
     plain, over_tls = (table.clusters[key].affinity for key in action(table).clusters)
     assert plain is not None
     assert plain.cluster == ""
