@@ -69,7 +69,7 @@ class CompiledRoute:
             filters = [compiled for kind in FILTERS if (compiled := kind.compile(route, settings)) is not None]
             if client_certificates is not None:
                 behind = sum(isinstance(compiled, HttpsRedirect) for compiled in filters)
-                filters.insert(behind, AskForCertificates(client_certificates, host))
+                filters.insert(behind, AskForCertificates(client_certificates, host, route.path))
             if isinstance(route.action, Respond):
                 self.response = _fixed_response(route.action)
         except ValueError as error:
