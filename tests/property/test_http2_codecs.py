@@ -176,3 +176,30 @@ def test_garbage_is_an_event_and_never_an_exception(codec: Any, data: bytes, cut
     if connection.failed:
         assert connection.receive(b"x") == []
         assert connection.data_to_send() == b""
+
+
+@pytest.mark.parametrize("codec", [pytest.param(Pure, id="h2"), pytest.param(Built, id="nghttp2", marks=native)])
+def test_two_updates_for_each_small_message_are_no_flood(codec: Any) -> None:
+    """gRPC's library answers each message so, for its stream and for the connection, as fast as they come; a peer that
+    does much more than that is cut."""
+    assert _answered(codec, 3, updates=2) is None
+    assert _answered(codec, 3, updates=8) == "Http2Flood"
+
+
+def _answered(codec: Any, seconds: int, *, updates: int) -> str | None:
+    """Why a connection ended on which 3,000 messages a second were each answered so many times."""
+    client, server = Pure(client=True, limits=SMALL), codec(client=False, limits=SMALL)
+    stream = client.open_stream(REQUEST, end=False)
+    server.receive(client.data_to_send())
+    server.send_headers(stream, RESPONSE)
+    update = b"\0\0\x04\x08\0%b\0\0\0\x0a"
+    answer = b"".join(update % (stream if turn % 2 else 0).to_bytes(4, "big") for turn in range(updates))
+    for _ in range(seconds):
+        for _ in range(3000):
+            server.send_data(stream, bytes(10))
+            server.data_to_send()
+            for event in server.receive(answer):
+                if isinstance(event, ConnectionFailed):
+                    return event.reason
+        server.tick()
+    return None
