@@ -82,8 +82,15 @@ GAUGES: Final = {
     "connections": _metric("connections", "gauge", WORKER, "Client connections open."),
     "active_requests": _metric("active_requests", "gauge", WORKER, "Requests under way."),
     "tunnels": _metric("tunnels", "gauge", WORKER, "Upgraded connections (WebSocket) open."),
-    "upstream_idle": _metric("upstream_connections_idle", "gauge", WORKER, "Connections to endpoints kept for reuse."),
-    "upstream_active": _metric("upstream_connections_active", "gauge", WORKER, "Connections to endpoints in use."),
+    "upstream_idle": _metric(
+        "upstream_connections_idle", "gauge", WORKER, "Connections to endpoints that carry no request now."
+    ),
+    "upstream_active": _metric(
+        "upstream_connections_active",
+        "gauge",
+        WORKER,
+        "Connections to endpoints that carry requests or are being made; of HTTP/2, those that take more requests.",
+    ),
 }
 """By their names in Stats."""
 
@@ -103,6 +110,12 @@ _CONTROL = (
         "End of the certificate, in seconds since 1970; host '_' is the default certificate.",
     ),
     _metric("build_info", "gauge", ("version",), "1."),
+    _metric(
+        "worker_info",
+        "gauge",
+        (*WORKER, "http2_codec"),
+        "1. The codec is h2 (pure Python), or nghttp2 and its version.",
+    ),
 )
 
 CLUSTER: Final = (

@@ -107,6 +107,7 @@ class _ViewCollector(Collector):
         ends = self._expiry.of(view.table)
         yield _gauge("ssl_expire_time_seconds", (((host, space, secret), end) for host, space, secret, end in ends))
         yield _gauge("build_info", [((VERSION,), 1)])
+        yield _gauge("worker_info", (((str(w), codec), 1) for w, codec in sorted(view.totals.codecs.items())))
 
 
 def _cluster(cluster: ClusterView) -> Iterator[Metric]:

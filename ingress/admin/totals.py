@@ -72,6 +72,8 @@ class Totals:
         self.routes: dict[RouteKey, RouteTotals] = {}
         self.counters: dict[str, int] = {}
         self.gauges: dict[int, dict[str, float]] = {}
+        self.codecs: dict[int, str] = {}
+        """What reads and writes HTTP/2 in each worker."""
 
     def add(self, worker: int, stats: Stats) -> None:
         """Take in what ``worker`` counted."""
@@ -81,10 +83,12 @@ class Totals:
         for name, count in stats.counters.items():
             self.counters[name] = self.counters.get(name, 0) + count
         self.gauges[worker] = stats.gauges
+        self.codecs[worker] = stats.codec
 
     def forget_gauges(self, worker: int) -> None:
         """The worker's process has ended; what it counted stays."""
         self.gauges.pop(worker, None)
+        self.codecs.pop(worker, None)
 
     def drop_gone(self, keys: Set[RouteKey], now: float) -> None:
         """Drop routes that were not among ``keys`` for long enough; ``now`` in seconds of a clock that only goes on."""

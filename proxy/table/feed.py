@@ -183,6 +183,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     gauges: dict[str, float] = {}
     """Now: ``connections``, ``active_requests``, ``tunnels``, ``upstream_idle``, ``upstream_active``,
     ``generation``."""
+    codec: str = ""
+    """What reads and writes HTTP/2 there: ``h2``, or ``nghttp2`` and its version."""
 
 
 DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -179,7 +179,7 @@ class Telemetry:
             counters = self._routes[key] = RouteCounters(host, labels, self._touched)
         return counters
 
-    def drain(self, gauges: Mapping[str, float], token: int = 0) -> Stats:
+    def drain(self, gauges: Mapping[str, float], token: int = 0, *, codec: str = "") -> Stats:
         """What happened since the last drain; the cost grows with the routes that were used, not with the table."""
         routes = [counters._drain() for counters in self._touched]
         self._touched.clear()
@@ -189,4 +189,4 @@ class Telemetry:
             if value:
                 counted[name] = value
                 setattr(self, name, 0)
-        return Stats(token=token, routes=routes, counters=counted, gauges=dict(gauges))
+        return Stats(token=token, routes=routes, counters=counted, gauges=dict(gauges), codec=codec)

@@ -110,6 +110,10 @@ class EndpointState:
             connection.idle_since = now
             self.idle.append(connection)
 
+    def connections_now(self) -> tuple[int, int]:
+        """How many connections are idle, and how many are in use or being made."""
+        return len(self.idle), self.active
+
     def expire(self, before: float) -> None:
         """Close connections that were idle since before that moment."""
         idle = self.idle

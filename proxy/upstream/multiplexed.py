@@ -35,6 +35,14 @@ class MultiplexedEndpoint(EndpointState):
                 return connection.new_stream()
         return None
 
+    def connections_now(self) -> tuple[int, int]:
+        """See :class:`EndpointState`. One that takes no more requests and ends with its last is not counted."""
+        if self.send_proxy:
+            # Each request has one of its own.
+            return 0, self.active
+        idle = sum(connection.is_idle for connection in self.connections)
+        return idle, len(self.connections) - idle + self.dialling
+
     def expire(self, before: float) -> None:
         """See :class:`EndpointState`."""
         for connection in tuple(self.connections):

@@ -20,6 +20,7 @@ import msgspec
 from proxy.engine.runtime import Runtime
 from proxy.engine.state import CompileError, compile_state
 from proxy.filters import Allowances
+from proxy.http2 import CODEC
 from proxy.server.connections import Connections
 from proxy.server.listeners import Listeners
 from proxy.table import AccessLogFormat
@@ -169,8 +170,9 @@ class Worker:
         idle = active = 0
         for cluster in self.runtime.state.clusters.values():
             for endpoint in cluster.endpoints:
-                idle += len(endpoint.idle)
-                active += endpoint.active
+                free, used = endpoint.connections_now()
+                idle += free
+                active += used
         gauges = {
             "connections": float(len(self.connections)),
             "active_requests": float(self.runtime.active - self.runtime.tunnels),
@@ -179,7 +181,7 @@ class Worker:
             "upstream_active": float(active),
             "generation": float(self.runtime.state.generation),
         }
-        return self.telemetry.drain(gauges, token)
+        return self.telemetry.drain(gauges, token, codec=CODEC)
 
     # ---- time
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.http2 import CODEC
 from proxy.table import Cluster, Settings, Table
 from proxy.table.feed import (
     Ack,
@@ -144,6 +145,7 @@ async def test_the_first_delta_makes_it_serve_and_drain_makes_it_end() -> None:
         stats = await worker.hear(Stats)
         assert isinstance(stats, Stats)
         assert sum(stats.routes[0].requests.values()) == 1
+        assert stats.codec == CODEC
         assert await worker.hear(Drained) == Drained(cut=0)
         assert await worker.exit_code() == 0
 

@@ -225,6 +225,16 @@ async def test_requests_are_counted_by_route_and_status(admin: Admin) -> None:
     assert samples["pyngress_connections[('worker', '1')]"] == 7
 
 
+async def test_each_worker_says_what_reads_its_http2(admin: Admin) -> None:
+    """As it told last; a worker whose process ended says nothing."""
+    admin.view.totals.add(0, stats({}, codec="h2"))
+    admin.view.totals.add(1, stats({}, codec="nghttp2 1.52.0"))
+    admin.view.totals.forget_gauges(0)
+    samples = await admin.samples()
+    told = {name: value for name, value in samples.items() if name.startswith("pyngress_worker_info")}
+    assert told == {"pyngress_worker_info[('http2_codec', 'nghttp2 1.52.0'), ('worker', '1')]": 1}
+
+
 async def test_the_state_of_control_and_workers(admin: Admin) -> None:
     """Generations, restarts, problems, refusals."""
     admin.supervisor.serve(1)
@@ -264,7 +274,7 @@ async def test_every_metric_is_exposed_under_its_name_and_labels(admin: Admin) -
     """The catalogue, which the docs are made from, says what the page says."""
     admin.supervisor.serve(0, 1)
     histogram = Histogram(counts=[1] * (len(DURATION_BOUNDS) + 1), total=1.0)
-    full = stats({"GET 200": 1}, gauges={"connections": 1.0})
+    full = stats({"GET 200": 1}, gauges={"connections": 1.0}, codec="h2")
     full.routes[0] = msgspec.structs.replace(full.routes[0], upstream_duration=histogram)
     admin.view.totals.add(0, full)
     _, text = await admin.get("/metrics")
