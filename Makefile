@@ -74,11 +74,14 @@ $(RUN_STAMP): pyproject.toml | tools
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(TEST_STAMP): pyproject.toml tests/tools.txt | tools
+$(TEST_STAMP): pyproject.toml tests/tools.txt tests/sslyze.txt | tools
 	@echo "Installing into $(VENV), with what tests need: once, about a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/tools.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/sslyze \
+		--only-binary nassl,cryptography,pydantic-core,cffi --requirement tests/sslyze.txt \
+		|| echo "No sslyze for this machine: the tests that scan TLS with it are skipped."
 	@touch $(RUN_STAMP) $@
 
 $(BENCH_STAMP): benchmarks/load/requirements.txt $(RUN_STAMP)
