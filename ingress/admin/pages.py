@@ -74,4 +74,4 @@ def _only(table: Table, pattern: str) -> Table:
 def _clusters(routes: Sequence[Route | None]) -> Iterator[str]:
     for route in routes:
         if route is not None and isinstance(route.action, Forward):
-            yield route.action.cluster
+            yield from route.action.clusters

@@ -21,7 +21,7 @@ from ingress.annotations.table import (
     AnnotationSpec,
     UnsupportedAnnotation,
 )
-from ingress.annotations.values import Annotations
+from ingress.annotations.values import Annotations, BackendProtocol
 
 __all__ = [
     "ANNOTATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "UNSUPPORTED",
     "AnnotationSpec",
     "Annotations",
+    "BackendProtocol",
     "BadValue",
     "ParsedAnnotations",
     "UnsupportedAnnotation",

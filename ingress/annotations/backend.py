@@ -18,10 +18,7 @@ _PROTOCOLS: Final[dict[str, BackendProtocol]] = {
     "https": "https",
     "grpc": "grpc",
     "grpcs": "grpcs",
-}
-_NOT_SPOKEN: Final = {
-    "fcgi": "is not spoken here: put a web server in front of it",
-    "auto_http": "is not supported: say HTTP or HTTPS",
+    "auto_http": "auto_http",
 }
 _VERSIONS: Final[dict[str, TlsVersion]] = {"TLSv1.2": "1.2", "TLSv1.3": "1.3"}
 _CIPHERS: Final = re.compile(r"[A-Za-z0-9+:_!-]{1,2048}", re.ASCII)
@@ -29,12 +26,12 @@ _MAX_DEPTH: Final = 100
 
 
 def parse_protocol(text: str) -> BackendProtocol:
-    """``HTTP``, ``HTTPS``, ``GRPC`` or ``GRPCS``, in any case."""
-    if text.lower() in _NOT_SPOKEN:
-        raise BadValue(_NOT_SPOKEN[text.lower()])
+    """``HTTP``, ``HTTPS``, ``GRPC``, ``GRPCS`` or ``AUTO_HTTP``, in any case."""
+    if text.lower() == "fcgi":
+        raise BadValue("is not spoken here: put a web server in front of it")
     found = _PROTOCOLS.get(text.lower())
     if found is None:
-        raise BadValue("is none of HTTP, HTTPS, GRPC, GRPCS")
+        raise BadValue("is none of HTTP, HTTPS, GRPC, GRPCS, AUTO_HTTP")
     return found
 
 
@@ -85,8 +82,12 @@ BACKEND: Final[tuple[AnnotationSpec, ...]] = (
         unsafe_to_ignore=True,
         default="what `appProtocol` of the Service port says, else `HTTP`",
         help=(
-            "What the backend speaks: `HTTP`, `HTTPS`, `GRPC` (HTTP/2 in plain text) or `GRPCS` (HTTP/2 over TLS). "
-            "WebSocket needs none of it. `FCGI` and `AUTO_HTTP` are refused. `appProtocol`: `https` and "
+            "What the backend speaks: `HTTP`, `HTTPS`, `GRPC` (HTTP/2 in plain text), `GRPCS` (HTTP/2 over TLS), or "
+            "`AUTO_HTTP`: on the same port `HTTPS`, as `proxy-ssl-*` say, for clients that come over TLS, and `HTTP` "
+            "for all others. With it the client's own connection decides, not `X-Forwarded-Proto`, not even of a "
+            "trusted proxy; connections to the backend, ejections and `max-requests` are counted for each of the two, "
+            "and the cookie of `affinity` leads to the same pod by both. "
+            "WebSocket needs none of it. `FCGI` is refused. `appProtocol`: `https` and "
             "`kubernetes.io/wss` mean `HTTPS`, `grpc` and `kubernetes.io/h2c` mean `GRPC`, all else means `HTTP`."
         ),
         example="HTTPS",

@@ -29,9 +29,10 @@ CLIENT_CERTIFICATES: Final[tuple[AnnotationSpec, ...]] = (
             "`ca.crl`, one that none of these lists revokes. It holds for all paths of the hosts of this Ingress, of "
             "whatever Ingress: the oldest that asks decides, and what others ask otherwise is answered with 503. As "
             "long as the Secret is missing or broken, the hosts answer 503. Without a certificate, or with a bad one, "
-            "requests get 400; in plain text, too, where nothing can be shown. A connection serves one such host: "
-            "requests for others on it get 421. Backends are told by `ssl-client-verify`, `ssl-client-subject-dn` and "
-            "`ssl-client-issuer-dn`; what clients write there is removed."
+            "requests get 400; in plain text, too, where nothing can be shown, but for ACME challenges on paths under "
+            "`/.well-known/acme-challenge` that an Ingress names, as cert-manager's do. A connection serves one such "
+            "host: requests for others on it get 421. Backends are told by `ssl-client-verify`, "
+            "`ssl-client-subject-dn` and `ssl-client-issuer-dn`; what clients write there is removed."
         ),
         example="default/authority",
     ),

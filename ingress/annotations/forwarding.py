@@ -68,7 +68,8 @@ FORWARDING: Final[tuple[AnnotationSpec, ...]] = (
         help=(
             "Leave the TLS of the hosts of this Ingress to the endpoints behind their path `/`: connections are passed "
             "through by their server name, unread, so that other paths and annotations have no effect on them. Plain "
-            "http is redirected to https. Needs the option `--enable-ssl-passthrough`."
+            "http is redirected to https. Each connection has a line in the access log, at its end. "
+            "Needs the option `--enable-ssl-passthrough`."
         ),
         example="true",
     ),

@@ -11,7 +11,7 @@ from proxy.table import Affinity, Balance, Cors, HashPart, Policy, RateLimit, Tl
 __all__ = ["Annotations", "BackendProtocol", "LoadBalance"]
 
 LoadBalance = Literal["round_robin", "ewma", "least_requests", "random_two", "chash"]
-BackendProtocol = Literal["http", "https", "grpc", "grpcs"]
+BackendProtocol = Literal["http", "https", "grpc", "grpcs", "auto_http"]
 
 _BURST_MULTIPLIER: Final = 5
 """As ingress-nginx."""

@@ -36,10 +36,14 @@ def _target(table: Table, route: Route) -> str:
     if not isinstance(route.action, Forward):
         reason = f" ({route.action.reason})" if route.action.reason else ""
         return paint(f"status {route.action.status}{reason}", "yellow")
-    cluster = table.clusters.get(route.action.cluster)
+    return ", and to clients over TLS by ".join(_cluster(table, key) for key in route.action.clusters)
+
+
+def _cluster(table: Table, key: str) -> str:
+    cluster = table.clusters.get(key)
     if cluster is None or not cluster.endpoints:
-        return f"{route.action.cluster}, which has no endpoints: " + paint("503", "yellow")
-    return paint(route.action.cluster, "green", bold=True)
+        return f"{key}, which has no endpoints: " + paint("503", "yellow")
+    return paint(key, "green", bold=True)
 
 
 def _origin(route: Route) -> str:
@@ -51,6 +55,7 @@ def _row(candidate: Candidate) -> tuple[str, str, str, str, str, str]:
     route = candidate.route
     backend = "-"
     if route is not None:
-        backend = route.action.cluster if isinstance(route.action, Forward) else f"status {route.action.status}"
+        action = route.action
+        backend = ", ".join(action.clusters) if isinstance(action, Forward) else f"status {action.status}"
     mark = paint("won", "green") if candidate.won else "lost"
     return mark, candidate.pattern or "(any other)", candidate.kind, candidate.path or "-", backend, candidate.reason

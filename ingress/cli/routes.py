@@ -50,7 +50,9 @@ def _target(table: Table, route: Route) -> tuple[str, str]:
         return f"answers {route.action.status}{reason}", "-"
     if isinstance(route.action, Redirect):
         return f"redirects with {route.action.status}", "-"
-    return route.action.cluster, _endpoints(table.clusters.get(route.action.cluster))
+    endpoints = [_endpoints(table.clusters.get(key)) for key in route.action.clusters]
+    # Normally the same in plain text and over TLS.
+    return ", ".join(route.action.clusters), ", ".join(dict.fromkeys(endpoints))
 
 
 def _endpoints(cluster: Cluster | None) -> str:

@@ -79,7 +79,7 @@ _RATE_LIMIT: Final = Fields(
 _VERSION: Final = enum_of("1.2", "1.3")
 _UPSTREAM: Final = Fields(
     {
-        "protocol": enum_of("HTTP", "HTTPS", "GRPC", "GRPCS"),
+        "protocol": enum_of("HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP"),
         "sendProxy": enum_of("v1", "v2"),
         "tls": Fields(
             {
@@ -111,9 +111,9 @@ _UPSTREAM: Final = Fields(
     rules=(
         has_one_of("protocol", "tls", "sendProxy"),
         Rule(
-            cel="!has(self.tls) || (has(self.protocol) && self.protocol in ['HTTPS', 'GRPCS'])",
-            message="tls needs protocol HTTPS or GRPCS",
-            holds=lambda upstream: "tls" not in upstream or upstream.get("protocol") in ("HTTPS", "GRPCS"),
+            cel="!has(self.tls) || (has(self.protocol) && self.protocol in ['HTTPS', 'GRPCS', 'AUTO_HTTP'])",
+            message="tls needs protocol HTTPS, GRPCS or AUTO_HTTP",
+            holds=lambda upstream: "tls" not in upstream or upstream.get("protocol") in ("HTTPS", "GRPCS", "AUTO_HTTP"),
         ),
     ),
 )

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
 from ingress.annotations import Annotations, parse_annotations
 from ingress.options import Options
-from ingress.resources import Ingress, IngressBackend, IngressClass, IngressPath, Problem, Severity, TypedReference
+from ingress.resources import (
+    Ingress,
+    IngressBackend,
+    IngressClass,
+    IngressPath,
+    Problem,
+    ServiceBackend,
+    Severity,
+    TypedReference,
+)
 from ingress.resources.names import host_fault
 from ingress.translate.client_certificates import client_claim
 from ingress.translate.lookup import Lookup
@@ -243,11 +253,17 @@ class _Reader:
             self.report(f"{field}.service.port", "BadBackend", message)
             return UNUSABLE_BACKEND, labels
         treatment = self.treatments.of(service.name)
-        key = BackendKey(
-            namespace=metadata.namespace, service=service.name, port=str(service.port), **treatment.cluster
-        )
+        key = self.use(service, treatment.cluster, field)
+        tls_key = "" if treatment.tls_cluster is None else self.use(service, treatment.tls_cluster, field)
+        refused = self.refused or treatment.refused
+        return (REFUSED if refused else Forward(cluster=key, tls_cluster=tls_key)), labels
+
+    def use(self, service: ServiceBackend, shape: Mapping[str, Any], field: str) -> str:
+        """The key of the cluster of ``service`` with that shape, which ``field`` names from now on."""
+        namespace = self.ingress.metadata.namespace
+        key = BackendKey(namespace=namespace, service=service.name, port=str(service.port), **shape)
         self.backends.append(BackendUse(key=key, field=field))
-        return (REFUSED if self.refused or treatment.refused else Forward(cluster=key.cluster)), labels
+        return key.cluster
 
     def answer(self, reference: TypedReference, field: str) -> RouteAction:
         """What a route to something that is no Service does."""

@@ -106,6 +106,8 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
     spoken: Spoken = ""
     tls: UpstreamTls | None = None
     """How TLS is spoken, where it is. ``None``: as usual."""
+    affinity_as: Literal["", "http"] = ""
+    """Clients return by the cookies of the same backend spoken to in plain text. Empty: by cookies of its own."""
 
     @property
     def service_key(self) -> Key:
@@ -123,6 +125,8 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
         if self.spoken:
             shape.append(f"backend-protocol={self.spoken}")
         shape += _tls_text(self.tls)
+        if self.affinity_as:
+            shape.append(f"affinity-as={self.affinity_as}")
         return f"{name}?{'&'.join(shape)}" if shape else name
 
     def shaped(self, cluster: Cluster, app_protocol: str = "") -> Cluster:
@@ -131,13 +135,20 @@ class BackendKey(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             cluster,
             balance=self.balance,
-            affinity=self.affinity,
+            affinity=self._shared_affinity,
             ejection=self.ejection,
             max_requests=self.max_requests,
             send_proxy=self.send_proxy,
             protocol="http2" if spoken in ("grpc", "grpcs") else PLAIN_PROTOCOL,
             tls=(self.tls or UpstreamTls()) if spoken in ("https", "grpcs") else None,
         )
+
+    @property
+    def _shared_affinity(self) -> Affinity | None:
+        if self.affinity is None or not self.affinity_as:
+            return self.affinity
+        other = msgspec.structs.replace(self, spoken=self.affinity_as, tls=None, affinity_as="")
+        return msgspec.structs.replace(self.affinity, cluster=other.cluster)
 
 
 def _balance_text(balance: Balance) -> list[str]:

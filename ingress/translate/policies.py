@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from ingress.annotations import BackendProtocol
 from ingress.resources import Key, ObjectMeta, ObjectRef, Problem, Severity, TrafficPolicy
 from ingress.resources.crd_parts import AffinitySpec, CorsSpec, RateLimitSpec
 from ingress.resources.values import parse_cidr, parse_duration, parse_size
 from ingress.translate.backend_tls import wish_of_policy
-from ingress.translate.part import GOES_FIRST, Spoken
+from ingress.translate.part import GOES_FIRST, Finding
 from ingress.translate.wishes import Reader, Wishes
 from proxy.table import Affinity, Cors, RateLimit
 
@@ -25,7 +26,13 @@ __all__ = ["Attached", "attach", "attached_to", "policy_problems", "read_policy"
 
 _SECONDS: Final = {"Second": 1, "Minute": 60, "Hour": 3600}
 _PROTECTIVE: Final = ("spec.access", "spec.rateLimit", "spec.cors", "spec.upstream")
-_SPOKEN: Final[dict[str, Spoken]] = {"HTTP": "http", "HTTPS": "https", "GRPC": "grpc", "GRPCS": "grpcs"}
+_SPOKEN: Final[dict[str, BackendProtocol]] = {
+    "HTTP": "http",
+    "HTTPS": "https",
+    "GRPC": "grpc",
+    "GRPCS": "grpcs",
+    "AUTO_HTTP": "auto_http",
+}
 
 
 class PolicyReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +52,15 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
     """Of policies that lost a field."""
     refused: bool = False
     applied: tuple[tuple[Key, ObjectRef], ...] = ()
+    owners: Mapping[str, tuple[TrafficPolicy, str]] = {}
+    """Field of a wish → the policy that decides it, and its place there."""
+
+    def problem(self, field: str, finding: Finding) -> Problem | None:
+        """What came out at the wish ``field``, told of the policy that has it; ``None``: none here has."""
+        if field not in self.owners:
+            return None
+        policy, place = self.owners[field]
+        return _problem(policy, place, finding.reason, finding.message, finding.severity)
 
 
 def read_policy(policy: TrafficPolicy) -> PolicyReading:
@@ -116,7 +132,7 @@ def selects_services(policies: Iterable[TrafficPolicy]) -> bool:
 def attach(policies: Sequence[TrafficPolicy], target: ObjectRef) -> Attached:
     """What policies on one object, oldest first, say together."""
     wishes: dict[str, Any] = {}
-    owners: dict[str, TrafficPolicy] = {}
+    owners: dict[str, tuple[TrafficPolicy, str]] = {}
     problems: list[Problem] = []
     refused = False
     for policy in policies:
@@ -124,7 +140,7 @@ def attach(policies: Sequence[TrafficPolicy], target: ObjectRef) -> Attached:
         refused |= reading.refused
         lost: dict[str, TrafficPolicy] = {}
         for field, value in reading.wishes.items():
-            owner = owners.setdefault(field, policy)
+            owner, _ = owners.setdefault(field, (policy, reading.places[field]))
             if wishes.setdefault(field, value) != value:
                 lost.setdefault(reading.places[field], owner)
         problems += (_conflict(policy, place, owner, target) for place, owner in lost.items())
@@ -133,6 +149,7 @@ def attach(policies: Sequence[TrafficPolicy], target: ObjectRef) -> Attached:
         problems=tuple(problems),
         refused=refused,
         applied=tuple((_key(policy.metadata), target) for policy in policies),
+        owners=owners,
     )
 
 

@@ -139,7 +139,7 @@ def _needed_by(host: Host | None) -> list[str]:
     if host is None:
         return []
     routes = host.routes if host.default is None else (*host.routes, host.default)
-    return [route.action.cluster for route in routes if isinstance(route.action, Forward)]
+    return [cluster for route in routes if isinstance(route.action, Forward) for cluster in route.action.clusters]
 
 
 def count_needs(needs: dict[K, int], before: Iterable[K], after: Iterable[K]) -> None:

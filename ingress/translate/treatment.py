@@ -35,6 +35,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = _NO_POLICY
     cluster: dict[str, Any] = {}
     """What shapes the cluster: fields of :class:`~ingress.translate.part.BackendKey`."""
+    tls_cluster: dict[str, Any] | None = None
+    """Likewise, for clients that come over TLS. ``None``: it is the same cluster."""
     refused: bool = False
 
 
@@ -80,13 +82,25 @@ class Treatments:
         refused = self._attached.refused or attached.refused
         if "tls" in wishes and wishes.get("spoken") not in ("http", "grpc"):
             found = backend_tls(wishes["tls"], self._namespace, self._lookup)
-            field = self._tls_field if "tls" in self._own else "spec"
-            self.findings += ((field, finding) for finding in found.findings if (field, finding) not in self.findings)
+            for finding in found.findings:
+                self._tell_of_tls(finding, attached)
             self.shown |= set() if found.pair is None else {found.pair}
             if found.tls != UpstreamTls():
                 cluster["tls"] = found.tls
             refused |= found.tls is None
-        return Treatment(policy=_NO_POLICY if policy == _NO_POLICY else policy, cluster=cluster, refused=refused)
+        plain, tls = _by_scheme(cluster)
+        policy = _NO_POLICY if policy == _NO_POLICY else policy
+        return Treatment(policy=policy, cluster=plain, tls_cluster=tls, refused=refused)
+
+    def _tell_of_tls(self, finding: Finding, of_service: Attached) -> None:
+        """At whoever wished for it: the annotation, or the policy that goes first."""
+        if "tls" in self._own:
+            if (self._tls_field, finding) not in self.findings:
+                self.findings.append((self._tls_field, finding))
+            return
+        problem = self._attached.problem("tls", finding) or of_service.problem("tls", finding)
+        assert problem is not None, "classes wish for no TLS"
+        self.problems.append(problem)
 
     def _of_service(self, name: str) -> Attached:
         labels: dict[str, str] = {}
@@ -126,6 +140,15 @@ class Treatments:
             field = f"metadata.annotations[{written_as(ingress, 'custom-headers')}]"
             self.findings += ((field, finding) for finding in findings)
         return {name: value for name, value in wishes.items() if value is not None}
+
+
+def _by_scheme(shape: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What shapes the cluster in general, and that for clients over TLS where it is another one."""
+    if shape.get("spoken") != "auto_http":
+        return shape, None
+    plain = {field: value for field, value in shape.items() if field != "tls"}
+    shared = {"affinity_as": "http"} if "affinity" in shape else {}
+    return {**plain, "spoken": "http"}, {**shape, "spoken": "https", **shared}
 
 
 def written_as(ingress: Ingress, name: str) -> str:

@@ -93,7 +93,10 @@ class Exchange(ExchangeState):
         if route.response is not None:
             self._answer_at_once(route.response)
             return
-        cluster = self.cluster = state.clusters.get(route.cluster)
+        key = route.cluster
+        if route.tls_cluster and self.downstream.facts.is_tls:
+            key = route.tls_cluster
+        cluster = self.cluster = state.clusters.get(key)
         endpoint = None if cluster is None else cluster.choose(self, (), now)
         if endpoint is None:
             self._answer_at_once(_NO_CLUSTER if cluster is None else cluster.refusal())

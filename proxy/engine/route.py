@@ -39,6 +39,7 @@ class CompiledRoute:
         "response",
         "response_filters",
         "send_timeout",
+        "tls_cluster",
         "upstream_filters",
     )
 
@@ -59,14 +60,16 @@ class CompiledRoute:
         self.read_timeout = settings.read_timeout if policy.read_timeout is None else policy.read_timeout
         self.send_timeout = settings.send_timeout if policy.send_timeout is None else policy.send_timeout
         self.max_retries = settings.max_retries if policy.max_retries is None else policy.max_retries
-        self.cluster = route.action.cluster if isinstance(route.action, Forward) else ""
+        forward = route.action if isinstance(route.action, Forward) else Forward(cluster="")
+        self.cluster = forward.cluster
+        self.tls_cluster = forward.tls_cluster
         self.response: LocalResponse | None = None
         filters: list[Filter] = []
         try:
             filters = [compiled for kind in FILTERS if (compiled := kind.compile(route, settings)) is not None]
             if client_certificates is not None:
                 behind = sum(isinstance(compiled, HttpsRedirect) for compiled in filters)
-                filters.insert(behind, AskForCertificates(client_certificates, host))
+                filters.insert(behind, AskForCertificates(client_certificates, host, route.path))
             if isinstance(route.action, Respond):
                 self.response = _fixed_response(route.action)
         except ValueError as error:

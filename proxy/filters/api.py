@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.filters.allowances import Allowances
 from proxy.message.client_certificate import ShownCertificate
@@ -10,7 +10,10 @@ from proxy.message.local import LocalResponse
 from proxy.message.request import RequestHead
 from proxy.table import Route, Settings
 
-__all__ = ["ExchangeView", "Filter"]
+__all__ = ["ACME_CHALLENGES", "ExchangeView", "Filter"]
+
+ACME_CHALLENGES: Final = "/.well-known/acme-challenge/"
+"""Certificate authorities ask here in plain text, before there is any certificate (RFC 8555 section 8.3)."""
 
 
 class ExchangeView(Protocol):

@@ -3,6 +3,10 @@
 A verdict holds for the connection and the very rules under which it was given. A request for this host that comes by
 another server name, or over a connection that was judged by other rules (those of before a change, or none), is
 answered with 421: the client comes again on a new connection (RFC 9110 section 15.5.20).
+
+In plain text nothing can be shown, and nobody is let in, but for the challenges of ACME on routes that were made for
+them: a certificate authority has no certificate of such a host (ingress-nginx ``no-auth-locations``, which goes by the
+path of the route, too). The route of an application stays closed, whatever it would make of such a path.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from typing import Any, Final
 
 import re2
 
-from proxy.filters.api import ExchangeView, Filter
+from proxy.filters.api import ACME_CHALLENGES, ExchangeView, Filter
 from proxy.message.authored import field_line
 from proxy.message.client_certificate import TOLD_FIELDS, ShownCertificate, told_lines
 from proxy.message.lines import cut_named
@@ -27,16 +31,18 @@ _UNAUTHORIZED: Final = local_response(
     403, error="ClientCertificateUnauthorized", message="client certificate unauthorized"
 )
 _CUT: Final = frozenset(TOLD_FIELDS)
+_CHALLENGES: Final = ACME_CHALLENGES.encode("ascii")
 
 
 class ClientCertificates(Filter):
-    """Of all routes of one host."""
+    """Of one route of a host that asks, as all its routes have it."""
 
-    __slots__ = ("_bad", "_match", "_missing", "_pattern", "_rules")
+    __slots__ = ("_bad", "_is_for_challenges", "_match", "_missing", "_pattern", "_rules")
 
-    def __init__(self, rules: Rules, pattern: str) -> None:
-        """Raises ``ValueError`` on rules that cannot be carried out."""
+    def __init__(self, rules: Rules, pattern: str, path: str) -> None:
+        """``path``: that of the route. Raises ``ValueError`` on rules that cannot be carried out."""
         self._rules = rules
+        self._is_for_challenges = f"{path}/".startswith(ACME_CHALLENGES)
         self._pattern = pattern
         self._match: Any = None
         if rules.match_subject:
@@ -54,6 +60,10 @@ class ClientCertificates(Filter):
         if shown is None:
             if view.is_tls:
                 return _MISDIRECTED
+            # The path of the request is normalised, the other is as somebody wrote it: it takes both. Where a proxy
+            # in front ended the TLS, it was none for a challenge.
+            if self._is_for_challenges and view.scheme == b"http" and view.head.path.startswith(_CHALLENGES):
+                return None
         elif not self._is_for_this_host(shown, view):
             return _MISDIRECTED
         elif not shown.is_good:

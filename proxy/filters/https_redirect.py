@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.filters.api import ExchangeView, Filter
+from proxy.filters.api import ACME_CHALLENGES, ExchangeView, Filter
 from proxy.message.local import LocalResponse
 from proxy.table import Route, Settings
 
 __all__ = ["HttpsRedirect"]
 
-_ACME_CHALLENGE: Final = b"/.well-known/acme-challenge/"
-"""Certificate authorities ask here in plain text before there is a certificate (RFC 8555 section 8.3)."""
+_CHALLENGES: Final = ACME_CHALLENGES.encode("ascii")
 
 
 class HttpsRedirect(Filter):
@@ -31,7 +30,7 @@ class HttpsRedirect(Filter):
 
     def request_head(self, view: ExchangeView) -> LocalResponse | None:
         head = view.head
-        if view.scheme == b"https" or head.path.startswith(_ACME_CHALLENGE):
+        if view.scheme == b"https" or head.path.startswith(_CHALLENGES):
             return None
         host = view.canonical_host.encode("ascii")
         if not host:

@@ -15,6 +15,8 @@ _MAX_CONTROLS: Final = 20_000
 _CONTROLS_PER_DATA_FRAME: Final = 10
 """WINDOW_UPDATE frames that a DATA frame of ours may be answered by, as Envoy allows."""
 _TINY: Final = 1024
+_CONTROLS_PER_TINY_FRAME: Final = 4
+"""gRPC's own library answers each message with two, for the stream and for the connection, and a PING now and then."""
 _RESETS: Final = 256
 """Streams that may be cancelled in a burst: twice those that may be open. A browser that leaves a page cancels some
 dozens; the "rapid reset" of 2023 did millions."""
@@ -59,9 +61,9 @@ class Patience:
         return self._resets >= 0
 
     def data_sent(self, size: int) -> None:
-        """A DATA frame left, which the peer will answer. For a tiny one it has only itself to blame."""
+        """A DATA frame left, which the peer will answer. That it is tiny may be the doing of the peer's windows."""
         if self._controls < _MAX_CONTROLS:
-            self._controls += _CONTROLS_PER_DATA_FRAME if size >= _TINY else 1
+            self._controls += _CONTROLS_PER_DATA_FRAME if size >= _TINY else _CONTROLS_PER_TINY_FRAME
 
     def stream_served(self) -> None:
         """A stream came to its proper end."""

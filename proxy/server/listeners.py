@@ -121,7 +121,7 @@ class Listeners:
                     told = await self._read_introduction(accepted)
             if runtime.state.asking or runtime.state.table.passthrough:
                 name = await self._server_name(accepted)
-                key = cluster_of(runtime.state.table.passthrough, name)
+                key = cluster_of(runtime.state.table, name)
                 if key is not None:
                     await self._pass_through(accepted, key, name, told)
                     return

@@ -3,7 +3,7 @@
 Rules of the language:
 
 1. ``hosts``, ``clusters``, ``certificates`` and ``server_names`` are maps; a change replaces whole values by key.
-2. A route names its cluster and a server name its certificate by key. A key that is missing is not an error of the
+2. A route names its clusters and a server name its certificate by key. A key that is missing is not an error of the
    table: the route answers 503, the name gets the default certificate.
 3. A host key is a lower-case DNS name, ``*.`` and a name (one label), or ``*`` (any host).
 4. All durations are seconds, all sizes bytes. ``0`` means "no limit" for sizes, never for durations.
@@ -150,10 +150,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Done to what the client gets, also where the answer is made here."""
 
 
-class Forward(msgspec.Struct, frozen=True, kw_only=True, tag="forward"):
+class Forward(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="forward"):
     """Send the request to an endpoint of ``cluster``."""
 
     cluster: str
+    tls_cluster: str = ""
+    """The cluster for clients whose own connection is TLS, whatever ``X-Forwarded-Proto`` says. Empty: the same."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The keys of all clusters that requests may go to."""
+        return (self.cluster, self.tls_cluster) if self.tls_cluster else (self.cluster,)
 
 
 class Respond(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="respond"):
@@ -264,6 +271,9 @@ class Affinity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A token (RFC 9110 section 5.6.2); the name is that of ingress-nginx."""
     path: str = ""
     """Empty: ``/``."""
+    cluster: str = ""
+    """The key of the cluster whose cookies these are, so that a client returns to the same address from there, too.
+    Empty: of this one."""
     max_age: int | None = None
     """Seconds. ``None``: a session cookie."""
     secure: bool | None = None

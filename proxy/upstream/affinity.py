@@ -30,7 +30,10 @@ class CookieAffinity:
     __slots__ = ("_by_value", "_end", "_name", "_secure", "_start", "_strict_end")
 
     def __init__(self, rules: Affinity, key: str, endpoints: Sequence[EndpointState]) -> None:
-        """``key``: of the cluster. Name and path that would break the field are replaced by the usual ones."""
+        """``key``: of the cluster whose cookies these are.
+
+        Name and path that would break the field are replaced by the usual ones.
+        """
         name = rules.cookie if _TOKEN.match(rules.cookie) else _USUAL.cookie
         path = rules.path if _PATH.match(rules.path) else "/"
         age = "" if rules.max_age is None else f"; Max-Age={rules.max_age}"

@@ -110,7 +110,7 @@ class ClusterState:
         if cluster.affinity is None:
             self._affinity = None
         else:
-            self._affinity = CookieAffinity(cluster.affinity, self.key, self.endpoints)
+            self._affinity = CookieAffinity(cluster.affinity, cluster.affinity.cluster or self.key, self.endpoints)
             self._in_turn = False
         self._max_requests = cluster.max_requests
         if cluster.max_requests:

@@ -20,7 +20,7 @@ from proxy.upstream.multiplexed import MultiplexedEndpoint
 from proxy.upstream.tls import SESSION_TIME, ClientTls, Handshake, HandshakeRefused, handshake_failure
 from proxy.upstream.tls_connection import TlsConnection
 
-__all__ = ["Dial", "DialCaller", "Dialer"]
+__all__ = ["Dial", "DialCaller", "Dialer", "connect_failure"]
 
 T = TypeVar("T")
 
@@ -126,19 +126,8 @@ class Dialer:
         try:
             async with asyncio.timeout(timeout):
                 return await self._connect(endpoint, timeout, introduction)
-        except TimeoutError:
-            return "ConnectTimeout"
-        except _RefusedName:
-            return "NameResolvesToLocalAddress"
-        except (socket.gaierror, UnicodeError):
-            # The latter: no DNS name at all, such as one with a label of more than 63 bytes.
-            return "NameNotResolved"
-        except ConnectionRefusedError:
-            return "ConnectRefused"
-        except HandshakeRefused as refused:
-            return refused.reason
-        except OSError as error:
-            return "ConnectFailed" if endpoint.tls is None else handshake_failure(error)
+        except (OSError, UnicodeError) as error:
+            return connect_failure(error, endpoint)
 
     async def connect(self, endpoint: EndpointState, timeout: float, protocol: asyncio.Protocol) -> None:
         """A connection of its own for ``protocol``, whose bytes are not HTTP and not ours to secure.
@@ -152,10 +141,7 @@ class Dialer:
             await self._loop.create_connection(lambda: protocol, address, endpoint.port)
 
         async with asyncio.timeout(timeout):
-            try:
-                await self._reach(endpoint, timeout, open_plain)
-            except _RefusedName:
-                raise ConnectionRefusedError("the name leads to a local address") from None
+            await self._reach(endpoint, timeout, open_plain)
 
     async def _connect(
         self, endpoint: EndpointState, timeout: float, introduction: bytes
@@ -244,6 +230,24 @@ class Dialer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def connect_failure(error: OSError | UnicodeError, endpoint: EndpointState) -> str:
+    """The reason, for the access log, of an ``error`` of :meth:`Dialer.connect` or its like."""
+    match error:
+        case TimeoutError():
+            return "ConnectTimeout"
+        case _RefusedName():
+            return "NameResolvesToLocalAddress"
+        case socket.gaierror() | UnicodeError():
+            # The latter: no DNS name at all, such as one with a label of more than 63 bytes.
+            return "NameNotResolved"
+        case ConnectionRefusedError():
+            return "ConnectRefused"
+        case HandshakeRefused():
+            return error.reason
+        case _:
+            return "ConnectFailed" if endpoint.tls is None else handshake_failure(error)
+
+
 def _handshake(endpoint: EndpointState, tls: ClientTls) -> ssl.SSLContext:
     """What stands in for the context: event loops ask it for nothing but ``wrap_bio``."""
     session = endpoint.session
@@ -253,7 +257,7 @@ def _handshake(endpoint: EndpointState, tls: ClientTls) -> ssl.SSLContext:
     return cast(ssl.SSLContext, Handshake(tls, server_name, session))
 
 
-class _RefusedName(Exception):  # noqa: N818 - a verdict, not an error of ours
+class _RefusedName(OSError):  # noqa: N818 - a verdict, not an error of ours
     """A DNS name of a tenant led to this machine or its link: the proxy's own ports, the cloud's metadata."""
 
 

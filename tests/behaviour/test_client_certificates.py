@@ -22,6 +22,7 @@ from proxy.table import (
     Forward,
     Host,
     HostPattern,
+    PathKind,
     Respond,
     Route,
     Settings,
@@ -443,9 +444,9 @@ async def test_a_host_that_begins_to_ask_is_closed_to_old_connections() -> None:
         client.close()
 
 
-async def plain(proxy: RunningProxy) -> Reply:
+async def plain(proxy: RunningProxy, *fields: str, path: str = "/") -> Reply:
     client = await proxy.connect()
-    client.send(get())
+    client.send(get(path, *fields))
     try:
         return await read_reply(client)
     finally:
@@ -459,6 +460,92 @@ async def test_plain_text_is_no_way_in() -> None:
         assert (await plain(proxy)).status == 400
         proxy.publish(asking(1, action=there, https_redirect=True))
         assert (await plain(proxy)).status == 308
+
+
+CHALLENGES = "/.well-known/acme-challenge"
+
+
+def challenged(*, path: str, kind: PathKind = "prefix", redirect: bool = False) -> Table:
+    """A host that asks, with an application for all paths and a solver of challenges for one; no backends."""
+    app = Route(action=Respond(status=200, reason="", body="app"), https_redirect=redirect)
+    solver = Route(path=path, kind=kind, action=Respond(status=200, reason="", body="solver"), https_redirect=redirect)
+    host = Host(routes=(app, solver), client_certificates=rules(match_subject="CN=alice"))
+    return msgspec.structs.replace(asking(1), hosts={HOST: host})
+
+
+@pytest.mark.parametrize("redirect", [False, True])
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (f"{CHALLENGES}/token", "exact"),
+        (f"{CHALLENGES}/token", "prefix"),
+        (f"{CHALLENGES}/", "prefix"),
+        (CHALLENGES, "prefix"),
+    ],
+)
+async def test_a_challenge_reaches_its_solver_in_plain_text(path: str, kind: PathKind, redirect: bool) -> None:
+    """A certificate authority has no certificate to show; what has a route of its own is answered, also where plain
+    text is redirected. Over TLS it takes a certificate, as everything."""
+    async with running_proxy(challenged(path=path, kind=kind, redirect=redirect)) as proxy:
+        for spelling in (f"{CHALLENGES}/token", "/.well-known//acme-challenge/%74oken", f"/x/..{CHALLENGES}/./token"):
+            assert (await plain(proxy, path=spelling)).body == b"solver"
+        assert (await ask(proxy, None, path=f"{CHALLENGES}/token")).status == 400
+        assert (await ask(proxy, None, path=f"{CHALLENGES}/token", name="")).status == 421
+        assert (await ask(proxy, BOB, path=f"{CHALLENGES}/token")).status == 403
+        assert (await ask(proxy, ALICE, path=f"{CHALLENGES}/token")).body == b"solver"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/.well-known/",
+        CHALLENGES,
+        f"{CHALLENGES}s/token",
+        f"{CHALLENGES}/../secret",
+        f"{CHALLENGES}/token/../../../secret",
+        f"{CHALLENGES}/%2e%2e/secret",
+        f"{CHALLENGES}/.%2E/secret",
+        f"{CHALLENGES}/..%2fsecret",
+        f"{CHALLENGES}%2f..%2fsecret",
+        f"{CHALLENGES}%2ftoken",
+        f"{CHALLENGES}/..;/secret",
+        f"{CHALLENGES}/..%5csecret",
+        f"{CHALLENGES}\\..\\secret",
+        "/%2ewell-known/acme-challenge/token/../../../secret",
+        f"http://{HOST}{CHALLENGES}/../secret",
+    ],
+)
+async def test_no_other_path_gets_in_as_a_challenge(path: str) -> None:
+    """However it is spelled: 400, and neither the solver nor the application answers."""
+    async with running_proxy(challenged(path=f"{CHALLENGES}/")) as proxy:
+        reply = await plain(proxy, path=path)
+        assert reply.status == 400
+        assert reply.body not in (b"app", b"solver")
+
+
+@pytest.mark.parametrize("path", ["/", "/.well-known", f"{CHALLENGES}/../../x"])
+async def test_the_route_of_an_application_is_closed_to_challenges(path: str) -> None:
+    """Only a route that was made for them is open: who knows what an application does at that path."""
+    async with running_proxy(challenged(path=path)) as proxy:
+        for asked in (f"{CHALLENGES}/token", "/x"):
+            assert (await plain(proxy, path=asked)).status == 400
+
+
+async def test_a_challenge_that_came_by_tls_to_a_proxy_in_front_is_none() -> None:
+    """It was asked in plain text only where that proxy, if trusted, does not tell otherwise."""
+    table = challenged(path=f"{CHALLENGES}/")
+    trusted = Settings(access_log="off", trusted_proxies=("127.0.0.0/8",))
+    async with running_proxy(msgspec.structs.replace(table, settings=trusted)) as proxy:
+        assert (await plain(proxy, "X-Forwarded-Proto: https", path=f"{CHALLENGES}/token")).status == 400
+        assert (await plain(proxy, "X-Forwarded-Proto: http", path=f"{CHALLENGES}/token")).body == b"solver"
+
+
+async def test_the_backend_of_a_challenge_is_told_of_no_certificate() -> None:
+    """What the client writes of one is removed there, too."""
+    async with raw_backend(fixed(OK)) as backend, running_proxy(asking(backend.port, path=f"{CHALLENGES}/")) as proxy:
+        assert (await plain(proxy, "ssl-client-verify: SUCCESS", path=f"{CHALLENGES}/token")).status == 200
+        assert told(backend) == {"ssl-client-verify": "NONE"}
 
 
 @pytest.mark.parametrize("default", [None, Route(action=Respond(status=200, reason=""))])

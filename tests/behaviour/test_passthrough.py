@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,10 +15,11 @@ import msgspec
 import pytest
 import trustme
 
-from proxy.table import Cluster, Endpoint, ProxyProtocol, Settings, Table
+from proxy.table import Cluster, Endpoint, Host, Labels, ProxyProtocol, Respond, Route, Settings, Table
 from tests.behaviour.test_tls_termination import AUTHORITY, OK, names_shown, secured, trusting
 from tests.support.backend import fixed, raw_backend
 from tests.support.clients import get, read_reply, silent, within
+from tests.support.log import log_pipe
 from tests.support.proxy import HOST, RawClient, RunningProxy, running_proxy
 from tests.support.real_apiserver import free_port
 
@@ -296,6 +301,167 @@ async def test_a_limit_of_connections_counts_them() -> None:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await connect(proxy)
         client.close()
+
+
+async def test_a_host_of_its_own_is_no_part_of_a_wildcard() -> None:
+    """Another's wildcard does not take the connections of a host that the table has by its exact name."""
+    table = passing(1, names=("*.example.com",))
+    own = msgspec.structs.replace(table, hosts={**table.hosts, PASSED: table.hosts[HOST]})
+    async with running_proxy(own) as proxy:
+        for name in (HOST, PASSED):
+            client = await connect(proxy, name)
+            assert PASSED not in names_shown(client)
+            client.close()
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await connect(proxy, "other.example.com")
+
+
+ROUTE = Route(
+    action=Respond(status=421, reason="passed"),
+    labels=Labels(namespace="default", ingress="web", path="/", service="secure", port="443"),
+)
+
+
+def logging(*ports: int, **settings: object) -> Table:
+    """As :func:`passing`, with the host as the control plane writes it and a log."""
+    table = passing(*ports, **{"access_log": "json", **settings})
+    return msgspec.structs.replace(table, hosts={**table.hosts, PASSED: Host(routes=(ROUTE,))})
+
+
+async def test_a_line_of_the_log_tells_of_a_connection_at_its_end() -> None:
+    """Who, to which name and endpoint, how many bytes and how long; its labels are those of the host's path ``/``."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(hello()) + 5)
+        writer.write(b"farewell")
+        await writer.drain()
+
+    async with (
+        log_pipe() as log,
+        endpoint(secure=False, serve=answer) as raw,
+        running_proxy(logging(raw), log_fd=log.fd) as proxy,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.tls_port)
+        writer.write(hello())
+        await asyncio.sleep(0.1)
+        writer.write(b"12345")
+        assert await within(reader.read()) == b"farewell"
+        writer.close()
+        entry = await log.entry(proxy)
+    assert 0.1 <= entry.pop("upstream_duration") <= entry.pop("duration") < 5
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
+    assert entry == {
+        "remote_addr": "127.0.0.1",
+        "method": "",
+        "host": PASSED,
+        "target": "",
+        "protocol": "TCP",
+        "status": 200,
+        "request_bytes": len(hello()) + 5,
+        "response_bytes": 8,
+        "referer": "",
+        "user_agent": "",
+        "request_id": "",
+        "namespace": "default",
+        "ingress": "web",
+        "service": "secure",
+        "port": "443",
+        "upstream_addr": f"127.0.0.1:{raw}",
+        "upstream_status": "-",
+        "retries": 0,
+        "tls": "",
+        "error": "",
+    }
+
+
+async def test_the_combined_line_of_a_connection_is_that_of_a_request_without_its_line() -> None:
+    """So parsers of ingress-nginx's form go on; the service tells which host it was."""
+    async with (
+        log_pipe() as log,
+        endpoint() as server,
+        running_proxy(logging(server, access_log="combined"), log_fd=log.fd) as proxy,
+    ):
+        client = await connect(proxy)
+        assert await echoes(client)
+        client.close()
+        (line,) = await log.lines(proxy, 1)
+    assert re.fullmatch(
+        r'127\.0\.0\.1 - - \[[^]]+\] "-" 200 \d{3,} "-" "-" \d{3,} \d\.\d{3} \[default-secure-443\] \[\] '
+        rf"127\.0\.0\.1:{server} \d{{3,}} \d\.\d{{3}} - -",
+        line,
+    )
+
+
+async def test_the_log_tells_why_a_connection_was_cut() -> None:
+    """502 and the reason where no endpoint was reached; 200 and a reason where it ended early."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(hello()))
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with log_pipe() as log, endpoint(secure=False) as raw, endpoint(secure=False, serve=reset) as rude:
+        closed = (free_port(), free_port())
+        async with running_proxy(logging(*closed), log_fd=log.fd) as proxy:
+            said = []
+            for table in (logging(*closed), logging(), logging(rude), logging(raw, tunnel_timeout=0.05)):
+                proxy.publish(table)
+                reader, writer = await asyncio.open_connection("127.0.0.1", proxy.tls_port)
+                writer.write(hello())
+                await asyncio.sleep(0.1)
+                await proxy.tick()
+                with contextlib.suppress(ConnectionError):
+                    await within(reader.read())
+                writer.transport.abort()
+                entry = await log.entry(proxy)
+                said.append((entry["status"], entry["error"], entry["upstream_addr"].count(":"), entry["retries"]))
+    assert said == [
+        (502, "ConnectRefused", 2, 1),
+        (502, "NoEndpoints", 0, 0),
+        (200, "UpstreamReset", 1, 0),
+        (200, "TunnelTimeout", 1, 0),
+    ]
+
+
+async def test_the_log_tells_of_clients_that_leave() -> None:
+    """A reset is told; 499 where the client's connection ended before an endpoint was reached, as for requests."""
+    async with log_pipe() as log, endpoint() as server, running_proxy(logging(server), log_fd=log.fd) as proxy:
+        client = await connect(proxy)
+        assert await echoes(client)
+        linger = struct.pack("ii", 1, 0)
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        client.close()
+        entry = await log.entry(proxy)
+        assert (entry["status"], entry["error"]) == (200, "ClientReset")
+
+        # A queue that is full: further connections are neither taken nor refused.
+        with socket.socket() as full, socket.socket() as first:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            first.connect(full.getsockname())
+            port = full.getsockname()[1]
+            proxy.publish(logging(port))
+            _, writer = await asyncio.open_connection("127.0.0.1", proxy.tls_port)
+            writer.write(hello())
+            await until(lambda: proxy.worker.runtime.tunnels == 1)
+            await asyncio.sleep(0.05)
+            assert proxy.worker.connections.kill_all() == 1
+            entry = await log.entry(proxy)
+            writer.transport.abort()
+        assert (entry["status"], entry["error"], entry["response_bytes"]) == (499, "ClientGone", 0)
+        assert entry["upstream_addr"] == f"127.0.0.1:{port}"
+
+
+async def test_the_log_names_the_client_that_a_load_balancer_told_of() -> None:
+    """``remote_addr`` is that of the PROXY protocol header."""
+    async with log_pipe() as log, endpoint(secure=False) as raw:
+        table = logging(raw, proxy_protocol_from=("127.0.0.0/8",))
+        async with running_proxy(table, log_fd=log.fd) as proxy:
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.tls_port)
+            writer.write(b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n" + hello())
+            assert await within(reader.readexactly(len(hello()))) == hello()
+            writer.close()
+            entry = await log.entry(proxy)
+    assert (entry["remote_addr"], entry["request_bytes"]) == ("203.0.113.7", len(hello()))
 
 
 async def test_a_name_for_a_local_address_is_not_dialled() -> None:

@@ -238,3 +238,30 @@ def test_a_whole_response_is_head_body_and_end(server: Any, body: bytes) -> None
     assert pair.body(pair.client, number) == body
     assert len(pair.of(pair.client, StreamEnded)) == (1 if body else 0)
     assert not pair.server.respond(number, 200, b"", b"again")
+
+
+@pytest.mark.parametrize("codec", [pytest.param(Pure, id="h2"), pytest.param(Built, id="nghttp2", marks=native)])
+def test_two_updates_for_each_small_message_are_no_flood(codec: Any) -> None:
+    """gRPC's library answers each message so, for its stream and for the connection, as fast as they come; a peer that
+    does much more than that is cut."""
+    assert _answered(codec, 3, updates=2) is None
+    assert _answered(codec, 3, updates=8) == "Http2Flood"
+
+
+def _answered(codec: Any, seconds: int, *, updates: int) -> str | None:
+    """Why a connection ended on which 3,000 messages a second were each answered so many times."""
+    client, server = Pure(client=True, limits=SMALL), codec(client=False, limits=SMALL)
+    stream = client.open_stream(REQUEST, end=False)
+    server.receive(client.data_to_send())
+    server.send_head(stream, *RESPONSE_HEAD)
+    update = b"\0\0\x04\x08\0%b\0\0\0\x0a"
+    answer = b"".join(update % (stream if turn % 2 else 0).to_bytes(4, "big") for turn in range(updates))
+    for _ in range(seconds):
+        for _ in range(3000):
+            server.send_data(stream, bytes(10))
+            server.data_to_send()
+            for event in server.receive(answer):
+                if isinstance(event, ConnectionFailed):
+                    return event.reason
+        server.tick()
+    return None

@@ -76,7 +76,7 @@ ANNOTATIONS = st.dictionaries(
             "kubernetes.io/ingress.class",
         ]
     ),
-    st.sampled_from(["true", "false", "ewma", "chash", "$host", "5", "", "pyngress", "a", "HTTPS"]) | TEXT,
+    st.sampled_from(["true", "false", "ewma", "chash", "$host", "5", "", "pyngress", "a", "HTTPS", "AUTO_HTTP"]) | TEXT,
     max_size=2,
 )
 TLS = st.builds(
@@ -226,7 +226,8 @@ def test_table_is_closed(snapshot: Snapshot, options: Options) -> None:
     """Every key that the table uses is in it, and nothing is in it that no route or name uses; maps are in order."""
     table = translate(snapshot, options).table
     routes = [route for host in table.hosts.values() for route in (*host.routes, host.default) if route is not None]
-    used = {route.action.cluster for route in (*routes, table.default) if route and isinstance(route.action, Forward)}
+    actions = [route.action for route in (*routes, table.default) if route is not None]
+    used = {cluster for action in actions if isinstance(action, Forward) for cluster in action.clusters}
     assert used == set(table.clusters)
     assert {*table.server_names.values(), table.default_certificate} - {None} == set(table.certificates)
     for keyed in (table.hosts, table.clusters, table.certificates, table.server_names):

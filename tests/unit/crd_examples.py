@@ -66,6 +66,7 @@ GOOD: list[tuple[str, Spec]] = [
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "HTTP"}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "GRPC"}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "GRPCS", "tls": {}}}),
+    ("TrafficPolicy", {**TARGET, "upstream": {"protocol": "AUTO_HTTP", "tls": {}}}),
     ("TrafficPolicy", {**TARGET, "upstream": {"sendProxy": "v2"}}),
     ("TrafficPolicy", {**TARGET, "limits": {"bodySize": 0}, "cors": {}, "ejection": {}, "affinity": {"cookie": {}}}),
     ("TrafficPolicy", {**TARGET, "access": {"allow": []}}),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingress.options import Options
+from ingress.report.policy_status import state_of
 from ingress.resources import KINDS, Change, KubernetesObject, Secret
 from ingress.resources.decode import decode_object
 from ingress.translate import Translation, Translator
@@ -111,6 +112,31 @@ def test_a_secret_that_changes_changes_what_is_trusted_and_shown() -> None:
     assert cluster(gone.table) is None
     assert not gone.table.certificates
     assert "SecretNotFound" in [problem.reason for problem in gone.problems]
+
+
+@pytest.mark.parametrize("kind", ["Ingress", "Service"])
+def test_authorities_that_a_policy_misses_are_told_in_its_status(kind: str) -> None:
+    """Not at the Ingress, which says nothing of them; once the Secret is there, the policy is accepted."""
+    policy = decoded(
+        {
+            "apiVersion": "pyngress.io/v1alpha1",
+            "kind": "TrafficPolicy",
+            "metadata": {"name": "secured"},
+            "spec": {
+                "targetRefs": [{"kind": kind, "name": "web" if kind == "Ingress" else "api"}],
+                "upstream": {"protocol": "HTTPS", "tls": {"caCertificateRef": {"name": "tls"}}},
+            },
+        }
+    )
+    translator = Translator(ALONE)
+    said = []
+    for change in ((service(), ingress(), policy), (secret("foo"),), (secret("", "org"),)):
+        told = update(translator, *change)
+        own = [problem for problem in told.problems if problem.object == policy.ref]
+        assert not [problem for problem in told.problems if problem.severity == "error" and problem not in own]
+        targets = told.policies[policy.ref.namespace, policy.ref.name]
+        said.append((cluster(told.table) is None, state_of(targets, own).reason))
+    assert said == [(True, "SecretNotFound"), (True, "BadCertificate"), (False, "Accepted")]
 
 
 def test_a_certificate_goes_with_the_last_backend_that_is_shown_it() -> None:

@@ -35,7 +35,8 @@ _routes = st.builds(
     Route,
     path=st.sampled_from(["/", "/a"]),
     action=st.one_of(
-        st.builds(Forward, cluster=_names), st.builds(Respond, status=st.just(503), reason=st.just("Unavailable."))
+        st.builds(Forward, cluster=_names, tls_cluster=st.just("") | _names),
+        st.builds(Respond, status=st.just(503), reason=st.just("Unavailable.")),
     ),
 )
 _tables = st.builds(
