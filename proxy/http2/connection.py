@@ -25,6 +25,7 @@ from h2.stream import H2Stream
 from proxy.http2 import codes
 from proxy.http2.engine import Engine
 from proxy.http2.events import ConnectionFailed, Drained, Event, Fields, GoAwayReceived, StreamReset
+from proxy.http2.fields import fields_of
 from proxy.http2.limits import Limits
 
 __all__ = ["Http2Connection"]
@@ -125,12 +126,17 @@ class Http2Connection:
         self._engine.send_headers(number, fields, end_stream=end)
         return number
 
-    def send_headers(self, stream: int, fields: Fields, *, end: bool = False) -> None:
-        """Send a response head: an informational one, or the final one."""
+    def send_head(self, stream: int, status: int, lines: bytes, *, end: bool = False) -> None:
+        """Send a response head, an informational one or the final one, from header lines as heads keep them."""
         if self._open(stream) is not None:
-            self._engine.send_headers(stream, fields, end_stream=end)
+            self._engine.send_headers(stream, [(b":status", b"%d" % status), *fields_of(lines)], end_stream=end)
             if end:
                 self._engine.patience.stream_served()
+
+    def respond(self, stream: int, status: int, lines: bytes, body: bytes) -> bool:
+        """Send a whole response; true where something of it waits (see ``is_sending``)."""
+        self.send_head(stream, status, lines, end=not body)
+        return bool(body) and self.send_data(stream, body, end=True) > 0
 
     def send_data(self, stream: int, data: bytes, *, end: bool = False) -> int:
         """Send bytes of a body; how many of the stream's wait. ``end``: nothing follows them (they may be none)."""

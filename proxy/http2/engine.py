@@ -41,6 +41,7 @@ from hyperframe.frame import (
 )
 
 from proxy.http2 import codes, events
+from proxy.http2.joined import join_fields, take_path
 from proxy.http2.limits import Limits, Patience
 
 __all__ = ["Engine"]
@@ -220,7 +221,10 @@ class Engine(H2Connection):
         return [], []
 
     def _tell_headers(self, kind: str, number: int, fields: events.Fields, ended: bool) -> None:
-        if kind == "TrailersReceived":
+        if kind == "RequestReceived":
+            path, others = take_path(fields)
+            self.out.append(events.RequestReceived(number, path, join_fields(others), ended))
+        elif kind == "TrailersReceived":
             self.out.append(events.TrailersReceived(number, fields))
         elif kind == "InformationalResponseReceived":
             self.out.append(events.InformationalReceived(number, fields))

@@ -14,6 +14,7 @@ __all__ = [
     "HeadersReceived",
     "InformationalReceived",
     "PingAnswered",
+    "RequestReceived",
     "SettingsReceived",
     "StreamEnded",
     "StreamReset",
@@ -24,8 +25,20 @@ Fields = list[tuple[bytes, bytes]]
 """Header fields in their order, pseudo-header fields among them, as they came or are to be sent."""
 
 
+class RequestReceived(msgspec.Struct, frozen=True, gc=False):
+    """A request, to a server. Its fields are decoded, and judged by nobody yet."""
+
+    stream: int
+    path: bytes
+    """The first ``:path``; empty: there is none among the pseudo-header fields at the beginning."""
+    others: bytes
+    """All other fields in one piece: see :mod:`proxy.http2.joined`."""
+    ended: bool
+    """Nothing follows it."""
+
+
 class HeadersReceived(msgspec.Struct, frozen=True, gc=False):
-    """A request (to a server) or the final response (to a client). Its fields are decoded, and judged by nobody yet."""
+    """The final response, to a client. Its fields are decoded, and judged by nobody yet."""
 
     stream: int
     fields: Fields
@@ -102,7 +115,8 @@ class ConnectionFailed(msgspec.Struct, frozen=True, gc=False):
 
 
 Event = (
-    HeadersReceived
+    RequestReceived
+    | HeadersReceived
     | InformationalReceived
     | DataReceived
     | TrailersReceived

@@ -13,7 +13,7 @@ Where the library is stricter or more lenient than the pure build is told in tes
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from collections import deque
 
@@ -26,6 +26,7 @@ from proxy.http2.events import (
     HeadersReceived,
     InformationalReceived,
     PingAnswered,
+    RequestReceived,
     SettingsReceived,
     StreamEnded,
     StreamReset,
@@ -159,6 +160,7 @@ cdef enum:
     HEAD = 9
     PREFACE_LENGTH = 24
     FIELD_COST = 32  # RFC 9113 section 6.5.2
+    REMEMBERED = 2048  # bytes of a request's fields
     KEPT = 65536  # bytes of the buffer that are kept once it is empty
     ALL_STREAMS = 0x7FFFFFFF
     NO_LENGTH = -1
@@ -170,6 +172,7 @@ cdef uint32_t PROTOCOL_ERROR = codes.PROTOCOL_ERROR
 cdef uint32_t ENHANCE_YOUR_CALM = codes.ENHANCE_YOUR_CALM
 cdef uint32_t REFUSED_STREAM = codes.REFUSED_STREAM
 
+cdef const char *STATUS = b":status"
 cdef const char *PING_ANSWER = b"\x00\x00\x08\x06\x01\x00\x00\x00\x00"
 cdef nghttp2_session_callbacks *CALLBACKS = NULL
 cdef nghttp2_option *OPTIONS = NULL
@@ -212,7 +215,14 @@ cdef class Http2Connection:
     cdef object _error
     cdef long long _fatal  # -1: nothing
     cdef bint _saying_goaway
-    # the header list that is being received
+    # the header list that is being received: of a request in one piece, else field by field
+    cdef bint _is_request
+    cdef bint _past_pseudo
+    cdef bytes _path
+    cdef uint8_t *_joined
+    cdef Py_ssize_t _joined_size
+    cdef Py_ssize_t _joined_room
+    cdef bytes _last_joined
     cdef list _fields
     cdef Py_ssize_t _list_size
     cdef Py_ssize_t _list_limit
@@ -242,6 +252,7 @@ cdef class Http2Connection:
         self._out = []
         self._fatal = -1
         self._fields = []
+        self._last_joined = b""
         self._list_limit = limits.max_header_list
         self._block_limit = limits.max_header_block
         self._preface = 0 if client else PREFACE_LENGTH
@@ -272,6 +283,7 @@ cdef class Http2Connection:
         if self._session is not NULL:
             nghttp2_session_del(self._session)
         free(self._buffer)
+        free(self._joined)
 
     # ---- the transport
 
@@ -346,38 +358,33 @@ cdef class Http2Connection:
         self._pump()
         return number
 
-    def send_headers(self, int stream, list fields not None, *, bint end=False):
+    def send_head(self, int stream, int status, bytes lines not None, *, bint end=False):
         if self._open(stream) is not None:
-            self._submit_fields(stream, fields, NGHTTP2_FLAG_END_STREAM if end else NGHTTP2_FLAG_NONE)
-            if end:
-                self._patience.stream_served()
+            self._submit_head(stream, status, lines, end)
+
+    def respond(self, int stream, int status, bytes lines not None, bytes body not None):
+        cdef _Stream state = self._open(stream)
+        if state is None:
+            return False
+        cdef bint empty = not PyBytes_GET_SIZE(body)
+        self._submit_head(stream, status, lines, empty)
+        if empty:
+            return False
+        self._add_part(stream, state, body)
+        state.end = True
+        return self._send_parts(stream, state) > 0
 
     def send_data(self, int stream, bytes data not None, *, bint end=False):
         cdef _Stream state = self._open(stream)
-        cdef nghttp2_data_provider provider
         if state is None:
             return 0
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-        if size:
-            if state.parts is None:
-                state.parts = deque()
-            state.parts.append(data)
-            state.size += size
-            self._total_waiting += size
+        if PyBytes_GET_SIZE(data):
+            self._add_part(stream, state, data)
         elif not end:
             return state.size
         if end:
             state.end = True
-        if not state.attached:
-            state.attached = True
-            provider.source.ptr = NULL
-            provider.read_callback = _read_body
-            _check(nghttp2_submit_data(self._session, NGHTTP2_FLAG_END_STREAM, stream, &provider))
-        if not self._held:
-            self._pump()
-        if state.attached:
-            state.waited = True
-        return state.size
+        return self._send_parts(stream, state)
 
     def send_trailers(self, int stream, list fields not None):
         cdef _Stream state = self._open(stream)
@@ -535,17 +542,18 @@ cdef class Http2Connection:
     cdef int _take_headers(self, const nghttp2_frame *frame) except -1:
         cdef int number = frame.hd.stream_id
         cdef bint ended = frame.hd.flags & NGHTTP2_FLAG_END_STREAM
-        cdef list fields = self._fields
+        cdef list fields
         cdef _Stream state
-        self._fields = []
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST:
             state = _Stream()
             state.expected = self._content_length
             self._streams[number] = state
             if self._content_length == BAD_LENGTH:
                 return self._fail_stream(number, PROTOCOL_ERROR)
-            self._out.append(HeadersReceived(number, fields, ended))
+            self._out.append(RequestReceived(number, self._path or b"", self._take_joined(), ended))
             return 0
+        fields = self._fields
+        self._fields = []
         state = self._streams.get(number)
         if state is None:
             return 0
@@ -622,6 +630,8 @@ cdef class Http2Connection:
         if name_size == 14 and memcmp(name, b"content-length", 14) == 0:
             length = _number(value, size)
             self._content_length = length if self._content_length in (NO_LENGTH, length) else BAD_LENGTH
+        if self._is_request:
+            return self._join(name, name_size, value, size)
         self._fields.append(
             (
                 PyBytes_FromStringAndSize(<const char *>name, name_size),
@@ -629,6 +639,41 @@ cdef class Http2Connection:
             )
         )
         return 0
+
+    cdef int _join(self, const uint8_t *name, size_t name_size, const uint8_t *value, size_t size) except -1:
+        """Take a field of a request; see proxy.http2.joined."""
+        if not self._past_pseudo:
+            if not name_size or name[0] != 58:
+                self._past_pseudo = True
+            elif self._path is None and name_size == 5 and memcmp(name, b":path", 5) == 0:
+                self._path = PyBytes_FromStringAndSize(<const char *>value, size)
+                return 0
+        cdef Py_ssize_t room = self._joined_size + 8 + name_size + size
+        cdef uint8_t *joined = self._joined
+        if room > self._joined_room:
+            room = max(2 * room, 1024)
+            joined = <uint8_t *>realloc(joined, room)
+            if joined is NULL:
+                raise MemoryError
+            self._joined = joined
+            self._joined_room = room
+        joined += self._joined_size
+        _write_length(joined, name_size)
+        _write_length(joined + 4, size)
+        memcpy(joined + 8, name, name_size)
+        memcpy(joined + 8 + name_size, value, size)
+        self._joined_size += 8 + name_size + size
+        return 0
+
+    cdef bytes _take_joined(self):
+        """All fields of a request in one piece; the same object where it is equal to the last one."""
+        cdef bytes last = self._last_joined
+        if PyBytes_GET_SIZE(last) != self._joined_size or memcmp(
+            PyBytes_AS_STRING(last), self._joined, self._joined_size
+        ):
+            last = PyBytes_FromStringAndSize(<const char *>self._joined, self._joined_size)
+            self._last_joined = last if self._joined_size <= REMEMBERED else b""
+        return last
 
     cdef int _fail_stream(self, int number, uint32_t code) except -1:
         """Reset a stream for a mistake of the peer."""
@@ -665,6 +710,81 @@ cdef class Http2Connection:
         state.parts = None
         state.attached = False
         return True
+
+    cdef int _add_part(self, int stream, _Stream state, bytes data) except -1:
+        if state.parts is None:
+            state.parts = deque()
+        state.parts.append(data)
+        state.size += PyBytes_GET_SIZE(data)
+        self._total_waiting += PyBytes_GET_SIZE(data)
+        return 0
+
+    cdef Py_ssize_t _send_parts(self, int stream, _Stream state) except -1:
+        """As far as the windows allow; the bytes that wait."""
+        cdef nghttp2_data_provider provider
+        if not state.attached:
+            state.attached = True
+            provider.source.ptr = NULL
+            provider.read_callback = _read_body
+            _check(nghttp2_submit_data(self._session, NGHTTP2_FLAG_END_STREAM, stream, &provider))
+        if not self._held:
+            self._pump()
+        if state.attached:
+            state.waited = True
+        return state.size
+
+    cdef int _submit_head(self, int stream, int status, bytes lines, bint end) except -1:
+        """A response head, from header lines."""
+        cdef nghttp2_nv small[FIELDS_ON_STACK]
+        cdef uint8_t digits[3]
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(lines)
+        # Each field takes a line, and a line two bytes at least.
+        cdef Py_ssize_t count = 1
+        cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(lines)
+        cdef const uint8_t *stop = at + size
+        while True:
+            at = <const uint8_t *>memchr(at, 10, stop - at)
+            if at is NULL:
+                break
+            count += 1
+            at += 1
+        cdef nghttp2_nv *pairs = &small[0]
+        cdef uint8_t *names = NULL
+        if count > FIELDS_ON_STACK:
+            pairs = <nghttp2_nv *>malloc(count * sizeof(nghttp2_nv))
+            if pairs is NULL:
+                raise MemoryError
+        try:
+            names = <uint8_t *>malloc(size + 1)
+            if names is NULL:
+                raise MemoryError
+            digits[0] = 48 + status // 100 % 10
+            digits[1] = 48 + status // 10 % 10
+            digits[2] = 48 + status % 10
+            pairs[0].name = <uint8_t *>STATUS
+            pairs[0].namelen = 7
+            pairs[0].value = digits
+            pairs[0].valuelen = 3
+            pairs[0].flags = NGHTTP2_NV_FLAG_NONE
+            count = _read_lines(<uint8_t *>PyBytes_AS_STRING(lines), size, names, pairs + 1)
+            _check(
+                nghttp2_submit_headers(
+                    self._session,
+                    NGHTTP2_FLAG_END_STREAM if end else NGHTTP2_FLAG_NONE,
+                    stream,
+                    NULL,
+                    pairs,
+                    count + 1,
+                    NULL,
+                )
+            )
+        finally:
+            free(names)
+            if pairs != &small[0]:
+                free(pairs)
+        if end:
+            self._patience.stream_served()
+        return 0
 
     cdef int _submit_fields(self, int stream, list fields, uint8_t flags) except -1:
         """A head; with ``stream`` -1 that of a request. The number of its stream."""
@@ -806,6 +926,48 @@ cdef int _fill(nghttp2_nv *pairs, list fields, Py_ssize_t count) except -1:
     return 0
 
 
+cdef Py_ssize_t _read_lines(uint8_t *lines, Py_ssize_t size, uint8_t *names, nghttp2_nv *pairs) noexcept:
+    """The fields of header lines, their names in lower case in ``names``; how many there are."""
+    cdef uint8_t *at = lines
+    cdef uint8_t *stop = lines + size
+    cdef uint8_t *end
+    cdef uint8_t *colon
+    cdef uint8_t *last
+    cdef uint8_t byte
+    cdef Py_ssize_t index, count = 0
+    while at < stop:
+        end = <uint8_t *>memchr(at, 10, stop - at)
+        if end is NULL:
+            break
+        last = end - 1 if end > at and end[-1] == 13 else end
+        colon = <uint8_t *>memchr(at, 58, last - at)
+        if colon is not NULL:
+            pairs[count].name = names
+            pairs[count].namelen = colon - at
+            for index in range(colon - at):
+                byte = at[index]
+                names[index] = byte + 32 if 65 <= byte <= 90 else byte
+            names += colon - at
+            at = colon + 1
+            while at < last and (at[0] == 32 or at[0] == 9):
+                at += 1
+            while last > at and (last[-1] == 32 or last[-1] == 9):
+                last -= 1
+            pairs[count].value = at
+            pairs[count].valuelen = last - at
+            pairs[count].flags = NGHTTP2_NV_FLAG_NONE
+            count += 1
+        at = end + 1
+    return count
+
+
+cdef void _write_length(uint8_t *at, size_t length) noexcept:
+    at[0] = length >> 24 & 0xFF
+    at[1] = length >> 16 & 0xFF
+    at[2] = length >> 8 & 0xFF
+    at[3] = length & 0xFF
+
+
 cdef long long _number(const uint8_t *digits, size_t size) noexcept:
     cdef long long number = 0
     cdef size_t index
@@ -824,6 +986,15 @@ cdef int _on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
     cdef Http2Connection self = <Http2Connection>user
     self._list_size = 0
     self._content_length = NO_LENGTH
+    self._is_request = frame.headers.cat == NGHTTP2_HCAT_REQUEST
+    if self._is_request:
+        self._past_pseudo = False
+        self._path = None
+        self._joined_size = 0
+        if self._joined_room > KEPT:
+            free(self._joined)
+            self._joined = NULL
+            self._joined_room = 0
     return 0
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import msgspec
+
 from proxy.http2.events import Fields
 from proxy.http2.fields import Malformed, are_clean, check_field
+from proxy.http2.joined import split_fields
 from proxy.message import fields as kinds
 from proxy.message.errors import BadRequest
+from proxy.message.grpc import is_grpc, timeout_of
 from proxy.message.request import NO_BODY, RequestHead
 from proxy.table import Settings
 
-__all__ = ["read_request"]
+__all__ = ["Request", "RequestReader", "read_request"]
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _TARGET: Final = re.compile(rb"[\x21-\x7e]+\Z")
@@ -25,6 +29,75 @@ _METHODS: Final = frozenset(
 """Those that the HTTP/1.1 side takes."""
 _REFUSED: Final = {b"CONNECT": "ConnectRefused", b"TRACE": "TraceRefused"}
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
+_MAX_KNOWN: Final = 4
+_MAX_REMEMBERED: Final = 2048
+"""Bytes of a head that is remembered: with the copy that is sent on, 16 KiB in all for a connection."""
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """What was read of a request beside its head."""
+
+    protocol: bytes = b""
+    """Of an extended CONNECT (RFC 8441); empty: it is none."""
+    is_grpc: bool = False
+    timeout: float = 0.0
+    """Seconds within which a client of gRPC wants its answer; 0: it does not say."""
+
+
+_USUAL: Final = Request()
+
+
+class RequestReader:
+    """Reads the request heads of one connection.
+
+    Clients that keep a connection tend to send the same fields again. Where every byte but the path is that of one of
+    the last heads, so is everything that follows from them: only the path is new, and only it is looked at.
+    """
+
+    __slots__ = ("_known", "_settings")
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bool], tuple[RequestHead, Request]] = {}
+        self._settings: Settings | None = None
+        """Under which they were read."""
+
+    def read(self, head: RequestHead, path: bytes, others: bytes, *, ended: bool, settings: Settings) -> Request:
+        """As ``read_request``; ``path`` and ``others`` as of ``RequestReceived``."""
+        known = self._known.get((others, ended))
+        if known is not None and settings is self._settings:
+            template, request = known
+            if (
+                path[:1] == b"/"
+                and _TARGET.match(path) is not None
+                and len(path) + len(template.method) <= settings.max_request_line
+            ):
+                head.target = path
+                head.take(template)
+                return request
+        return self._read(head, path, others, ended, settings)
+
+    def _read(self, head: RequestHead, path: bytes, others: bytes, ended: bool, settings: Settings) -> Request:
+        fields = split_fields(others)
+        if path:
+            fields.insert(0, (b":path", path))
+        protocol = read_request(head, fields, ended=ended, settings=settings)
+        request = _USUAL
+        if protocol:
+            request = Request(protocol)
+        elif head.method == b"POST" and is_grpc(head):
+            request = Request(is_grpc=True, timeout=timeout_of(head))
+        if len(others) <= _MAX_REMEMBERED:
+            if settings is not self._settings or len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+                self._settings = settings
+            template = RequestHead()
+            template.take(head)
+            self._known[others, ended] = template, request
+        return request
+
+    def forget(self) -> None:
+        """The connection rests."""
+        self._known.clear()
 
 
 def read_request(head: RequestHead, fields: Fields, *, ended: bool, settings: Settings) -> bytes:

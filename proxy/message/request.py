@@ -86,6 +86,19 @@ class RequestHead:
             self.expects_continue = False
             self.upgrade = False
 
+    def take(self, other: RequestHead) -> None:
+        """Become as ``other`` is after ``settle``, its target aside."""
+        self.method = other.method
+        self.host = other.host
+        self.lines = other.lines
+        self.special = other.special.copy()
+        if not (self.plain and other.plain):
+            self.plain = other.plain
+            self.content_length = other.content_length
+            self.keep_alive = other.keep_alive
+            self.expects_continue = other.expects_continue
+            self.upgrade = other.upgrade
+
     def add_field(self, name: bytes, value: bytes) -> None:
         """Take a header field in. ``name`` is a token, ``value`` without surrounding line ends."""
         try:

@@ -19,15 +19,16 @@ from proxy.http2 import (
     DataReceived,
     Drained,
     Event,
-    HeadersReceived,
     Http2Connection,
     Limits,
     PingAnswered,
+    RequestReceived,
     StreamEnded,
     StreamReset,
     TrailersReceived,
 )
 from proxy.http2.codes import ENHANCE_YOUR_CALM, NO_ERROR
+from proxy.http2.requests import RequestReader
 from proxy.message.forwarding import ClientFacts
 from proxy.message.local import local_response
 from proxy.message.proxy_protocol import Ends
@@ -51,6 +52,10 @@ _LINGER_TIME: Final = 5.0
 _HEARD_TIME: Final = 1.0
 """Seconds to wait for the sign that the client heard of the end."""
 _MAX_HOSTS: Final = 64
+_MAX_SPARE: Final = 8
+"""Streams kept for later requests of a connection, until it rests: a browser asks for some six things at a time."""
+_MAX_GATHERED: Final = 64 * 1024
+"""Bytes of bodies that are gathered before they are written."""
 _SIGN: Final = b"goodbye!"
 
 _SERVING: Final = 0
@@ -73,6 +78,7 @@ class Http2ServerConnection(asyncio.Protocol):
         self.allow_underscores = False
         self.is_blocked = False
         """The transport takes no more."""
+        self.reader = RequestReader()
         self.facts: ClientFacts
         self.transport: asyncio.Transport
         self._connections = connections
@@ -81,6 +87,11 @@ class Http2ServerConnection(asyncio.Protocol):
         self._served_hosts: dict[bytes, bool] = {}
         """Those asked for so far, as the client wrote them."""
         self._streams: dict[int, Http2Stream] = {}
+        self._spare: list[Http2Stream] = []
+        self._call_soon = connections.loop.call_soon
+        self._flushing = False
+        """A write is due, still in this turn of the loop."""
+        self._gathered = 0
         self._phase = _SERVING
         self._since = 0.0
         """When the last stream ended, or the phase began."""
@@ -98,13 +109,13 @@ class Http2ServerConnection(asyncio.Protocol):
         if not self._connections.add(self):
             self._fail(ENHANCE_YOUR_CALM, "TooManyConnections", 503)
             return
-        self.flush()
+        self._write()
 
     def take_over(self, transport: asyncio.BaseTransport, before: Member) -> None:
         """As ``connection_made``, in place of a connection that is counted already."""
         self._begin(transport)
         self._connections.replace(before, self)
-        self.flush()
+        self._write()
 
     def _begin(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -125,7 +136,8 @@ class Http2ServerConnection(asyncio.Protocol):
             if self._phase >= _LINGER:
                 break
         self._receiving = False
-        self.flush()
+        if self._phase < _LINGER:
+            self._write()
 
     def eof_received(self) -> bool:
         return False
@@ -144,15 +156,16 @@ class Http2ServerConnection(asyncio.Protocol):
         self.is_blocked = False
         for event in self.codec.resume():
             self._handle(event)
-        self.flush()
+        self._write()
 
     # ---- events
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, HeadersReceived):
+        if isinstance(event, RequestReceived):
             self._served = True
-            stream = self._streams[event.stream] = Http2Stream(self, event.stream)
-            stream.start(event.fields, ended=event.ended)
+            number = event.stream
+            stream = self._streams[number] = self._spare.pop() if self._spare else Http2Stream(self)
+            stream.start(number, event.path, event.others, ended=event.ended)
         elif isinstance(event, ConnectionFailed):
             if event.code == ENHANCE_YOUR_CALM:
                 self.runtime.telemetry.http2_floods += 1
@@ -186,20 +199,41 @@ class Http2ServerConnection(asyncio.Protocol):
 
     # ---- for streams
 
-    def flush(self) -> None:
-        """Write what is to be written, unless more is about to follow."""
-        if not self._receiving and self._phase < _LINGER:
+    def flush(self, size: int = 0) -> None:
+        """Write what is to be written, ``size`` bytes of a body among it, once for all that happens now: responses that
+        come in the same turn of the loop share a TLS record and a call of the kernel."""
+        self._gathered += size
+        if self._gathered > _MAX_GATHERED:
+            if self._phase < _LINGER:
+                self._write()
+        elif not self._flushing and not self._receiving:
+            self._flushing = True
+            self._call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._phase < _LINGER and not self.transport.is_closing():
             self._write()
 
     def _write(self) -> None:
+        self._gathered = 0
         data = self.codec.data_to_send()
         if data:
             self.transport.write(data)
 
+    def served(self, stream: Http2Stream) -> None:
+        """The stream is over, and was nothing but a request and its response: it can serve another one."""
+        if len(self._spare) < _MAX_SPARE:
+            self._spare.append(stream)
+        self._left(stream.number)
+
     def forget(self, stream: Http2Stream) -> None:
         """The stream is over."""
         stream.give_back()
-        if self._streams.pop(stream.number, None) is not None and not self._streams:
+        self._left(stream.number)
+
+    def _left(self, number: int) -> None:
+        if self._streams.pop(number, None) is not None and not self._streams:
             self._since = monotonic()
             if self._phase == _LAST:
                 self._end()
@@ -308,6 +342,8 @@ class Http2ServerConnection(asyncio.Protocol):
             if self.runtime.draining:
                 self._announce()
             elif not self._streams:
+                self._spare.clear()
+                self.reader.forget()
                 settings = self.runtime.state.settings
                 limit = settings.keepalive_timeout if self._served else settings.header_timeout
                 if now - self._since > limit:

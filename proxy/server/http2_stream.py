@@ -15,10 +15,9 @@ from proxy.engine.progress import Progress
 from proxy.engine.record import record_refusal
 from proxy.http2 import Fields
 from proxy.http2.codes import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
-from proxy.http2.fields import Malformed, fields_of, trailers_of
-from proxy.http2.requests import read_request
+from proxy.http2.fields import Malformed, trailers_of
 from proxy.message.errors import BadRequest, MessageError
-from proxy.message.grpc import error_fields, is_grpc, timeout_of
+from proxy.message.grpc import error_fields
 from proxy.message.lines import cut_named
 from proxy.message.local import ChangeLines, LocalResponse, local_response, render
 from proxy.message.request import RequestHead
@@ -32,7 +31,11 @@ __all__ = ["Http2Stream"]
 
 
 class Http2Stream:
-    """Made for one request; its connection forgets it when it is over."""
+    """Serves one request; its connection forgets it when it is over.
+
+    Where nothing unusual happened it is used again for a later request (see ``send_response``), as the exchange of an
+    HTTP/1.1 connection is.
+    """
 
     __slots__ = (
         "_blocked",
@@ -55,8 +58,8 @@ class Http2Stream:
         "response_ended",
     )
 
-    def __init__(self, connection: Http2ServerConnection, number: int) -> None:
-        self.number = number
+    def __init__(self, connection: Http2ServerConnection) -> None:
+        self.number = 0
         self.facts = connection.facts
         self.head = head = RequestHead()
         head.allow_underscores = connection.allow_underscores
@@ -71,8 +74,8 @@ class Http2Stream:
         """The exchange takes no more of the request."""
         self._held = 0
         """Bytes of the request to give back to the client's window once it does."""
-        self._pending: Fields | None = None
-        """The response head, until it can leave together with the first bytes of the body."""
+        self._pending: tuple[int, bytes] | None = None
+        """The response head, as status and lines, until it can leave together with the first bytes of the body."""
         self._is_grpc = False
         self._websocket = False
         self._deadline = 0.0
@@ -83,23 +86,24 @@ class Http2Stream:
 
     # ---- from the connection
 
-    def start(self, fields: Fields, *, ended: bool) -> None:
-        """The request head came."""
+    def start(self, number: int, path: bytes, others: bytes, *, ended: bool) -> None:
+        """The request head came; see ``RequestReceived``."""
+        self.number = number
         self.request_ended = ended
         head = self.head
-        runtime = self._connection.runtime
+        connection = self._connection
+        runtime = connection.runtime
         try:
-            protocol = read_request(head, fields, ended=ended, settings=runtime.state.settings)
-            if head.method == b"POST" and is_grpc(head):
+            request = connection.reader.read(head, path, others, ended=ended, settings=runtime.state.settings)
+            if request.is_grpc:
                 self._is_grpc = True
-                timeout = timeout_of(head)
-                if timeout:
-                    self._deadline = monotonic() + timeout
-            if protocol:
+                if request.timeout:
+                    self._deadline = monotonic() + request.timeout
+            elif request.protocol:
                 self._websocket = True
                 key = b64encode(runtime.random_bits(128).to_bytes(16, "big"))
                 head.lines = b"%bSec-WebSocket-Key: %b\r\n" % (cut_named(head.lines, (b"sec-websocket-key",)), key)
-            if not self._connection.serves(head.host):
+            if not connection.serves(head.host):
                 raise BadRequest("MisdirectedRequest", 421)
             self.exchange.start()
         except Malformed as error:
@@ -188,46 +192,56 @@ class Http2Stream:
     # ---- Downstream
 
     def send_continue(self) -> None:
-        self._codec.send_headers(self.number, [(b":status", b"100")])
+        self._codec.send_head(self.number, 100, b"")
         self._connection.flush()
 
     def send_informational(self, head: ResponseHead) -> None:
-        self._codec.send_headers(self.number, _fields_of_head(head, b""))
+        self._codec.send_head(self.number, head.status, head.lines)
         self._connection.flush()
 
     def send_response(self, head: ResponseHead, body: bytes, close: bool, now: float) -> None:
-        self.begin_response(head, close=close)
-        pending, self._pending = self._pending, None
-        assert pending is not None
-        codec, number = self._codec, self.number
-        if body:
-            codec.send_headers(number, pending)
-            codec.send_data(number, body, end=True)
+        connection = self._connection
+        if self._websocket:
+            self.begin_response(head, close=close)
+            if body:
+                self.send_body(body)
+            self.end_response([])
+            return
+        number = self.number
+        own = connection.runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
+        waits = self._codec.respond(number, head.status, head.lines + own, body)
+        if waits or not self.request_ended or self._held or self._paused or self._is_grpc:
+            self._response_over()
         else:
-            codec.send_headers(number, pending, end=True)
-        self._response_over()
+            connection.served(self)
+        connection.flush(len(body))
 
     def begin_response(self, head: ResponseHead, *, close: bool) -> None:
         if self._websocket and 200 <= head.status < 300:
             # The client would take it for its WebSocket (RFC 8441 section 5).
-            self._pending = [(b":status", b"502")]
+            self._pending = (502, b"")
             return
         own = self._connection.runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
-        self._pending = _fields_of_head(head, own)
+        self._pending = (head.status, head.lines + own)
+
+    def _send_pending(self, *, end: bool = False) -> bool:
+        """Whether there was a head to send."""
+        pending = self._pending
+        if pending is None:
+            return False
+        self._pending = None
+        self._codec.send_head(self.number, *pending, end=end)
+        return True
 
     def flush_response(self) -> None:
-        if self._pending is not None:
-            self._codec.send_headers(self.number, self._pending)
-            self._pending = None
+        if self._send_pending():
             self._connection.flush()
 
     def send_body(self, data: bytes) -> None:
-        if self._pending is not None:
-            self._codec.send_headers(self.number, self._pending)
-            self._pending = None
+        self._send_pending()
         if self._codec.send_data(self.number, data) and not self._blocked:
             self._block()
-        self._connection.flush()
+        self._connection.flush(len(data))
 
     def _block(self) -> None:
         self._blocked = True
@@ -235,16 +249,11 @@ class Http2Stream:
         self.exchange.downstream_blocked()
 
     def end_response(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        codec, number = self._codec, self.number
-        pending, self._pending = self._pending, None
         if trailers:
-            if pending is not None:
-                codec.send_headers(number, pending)
-            codec.send_trailers(number, [(name.lower(), value) for name, value in trailers])
-        elif pending is not None:
-            codec.send_headers(number, pending, end=True)
-        else:
-            codec.send_data(number, b"", end=True)
+            self._send_pending()
+            self._codec.send_trailers(self.number, [(name.lower(), value) for name, value in trailers])
+        elif not self._send_pending(end=True):
+            self._codec.send_data(self.number, b"", end=True)
         self._response_over()
 
     def send_local(
@@ -252,11 +261,12 @@ class Http2Stream:
     ) -> None:
         own = self._connection.runtime.server_and_date
         body = b""
+        status = response.status
         if self._is_grpc and response.body is None:
+            status = 200
             lines = error_fields(response, request_id=request_id, own=own)
             if change is not None:
                 lines = change(lines)
-            fields = [(b":status", b"200"), *fields_of(lines)]
         else:
             data = render(
                 response,
@@ -269,11 +279,7 @@ class Http2Stream:
             )
             block, _, body = data.partition(b"\r\n\r\n")
             lines = block.partition(b"\r\n")[2] + b"\r\n"
-            fields = [(b":status", b"%d" % response.status), *fields_of(lines)]
-        codec = self._codec
-        codec.send_headers(self.number, fields, end=not body)
-        if body:
-            codec.send_data(self.number, body, end=True)
+        self._codec.respond(self.number, status, lines, body)
         self._response_over()
 
     def abort_response(self) -> None:
@@ -285,7 +291,7 @@ class Http2Stream:
         self._tunnel = tunnel
         lines = cut_named(head.lines, (b"sec-websocket-accept", b"content-length"))
         own = self._connection.runtime.own_fields(has_server=head.has_server, has_date=head.has_date)
-        self._codec.send_headers(self.number, [(b":status", b"200"), *fields_of(lines + own)])
+        self._codec.send_head(self.number, 200, lines + own)
         self._connection.flush()
         self.resume_body()
         return b""
@@ -293,7 +299,7 @@ class Http2Stream:
     def send_tunnel(self, data: bytes) -> None:
         if self._codec.send_data(self.number, data) and not self._blocked:
             self._block()
-        self._connection.flush()
+        self._connection.flush(len(data))
 
     def end_tunnel(self) -> None:
         self._tunnel = None
@@ -338,7 +344,3 @@ class Http2Stream:
             self._codec.reset(self.number, NO_ERROR)
         self._connection.forget(self)
         self._connection.flush()
-
-
-def _fields_of_head(head: ResponseHead, own: bytes) -> Fields:
-    return [(b":status", b"%d" % head.status), *fields_of(head.lines + own)]

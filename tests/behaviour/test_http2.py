@@ -442,3 +442,48 @@ async def test_another_host_on_a_connection_whose_certificate_does_not_cover_it(
             assert (await client.get(host="other.org")).status == 200, "it took a certificate for another name anyway"
         async with http2_client(proxy, tls_context=offering("h2")) as client:
             assert (await client.get(host="other.org")).status == 200, "no server name was given"
+
+
+async def test_requests_that_share_a_connection_share_nothing_else() -> None:
+    """Uploads, refusals, calls of gRPC and cancelled requests leave no trace in what plain requests are answered."""
+
+    async def echo(conversation: Conversation, backend: Backend) -> None:
+        while head := await conversation.read_head():
+            body = await conversation.read_body(head)
+            request = parse_request(head)
+            text = f"{request.line} {request.fields.get('x-mark', '-')} {len(body)}".encode()
+            if request.line.startswith("HEAD"):
+                conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text))
+            else:
+                conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+
+    mixed = [b"plain", b"upload", b"refused", b"grpc", b"cancelled", b"head", b"plain", b"marked"]
+    async with (
+        raw_backend(echo) as backend,
+        running_proxy(one_route([backend.port], settings=H2C)) as proxy,
+        http2_client(proxy) as client,
+    ):
+        for number, kind in enumerate(mixed * 3):
+            path = f"/{number}"
+            if kind == b"upload":
+                stream = client.ask(request_fields(path, (b"content-length", b"5"), method="POST"), end=False)
+                client.send(stream, b"12345", end=True)
+                assert (await client.answer(stream)).body == f"POST {path} HTTP/1.1 - 5".encode()
+            elif kind == b"refused":
+                assert (await client.get(path, host="nowhere.mydomain.com")).status == 404
+            elif kind == b"grpc":
+                call = request_fields(path, (b"content-type", b"application/grpc"), method="POST", host="nowhere.org")
+                assert (await client.answer(client.ask(call))).fields["grpc-status"] == "12"
+            elif kind == b"cancelled":
+                stream = client.ask(request_fields(path))
+                client.connection.reset_stream(stream)
+                client.flush()
+            elif kind == b"head":
+                answer = await client.get(path, method="HEAD")
+                assert (answer.status, answer.body) == (200, b"")
+            else:
+                mark = "m" if kind == b"marked" else "-"
+                answer = await client.get(path, *([(b"x-mark", b"m")] if kind == b"marked" else []))
+                assert answer.body == f"GET {path} HTTP/1.1 {mark} 0".encode()
+                assert set(answer.fields) == {":status", "content-length", "server", "date"}
+        await quiet(proxy, connections=1)

@@ -27,6 +27,7 @@ from proxy.http2.codes import (
 from proxy.server.http2 import Http2ServerConnection
 from proxy.table import Cluster, Endpoint, Forward, Host, Respond, Route, Settings, Table
 from proxy.table.feed import difference
+from proxy.upstream.connection import UpstreamConnection
 from proxy.worker.worker import Worker
 from tests.support.http2 import (
     CONTINUATION,
@@ -583,6 +584,23 @@ async def test_fields_in_the_dynamic_table_come_out_as_they_went_in() -> None:
             payload = encoder.encode([*HERE, (b"x-long", b"v" * 100), (b"x-number", b"%d" % index)])
             other.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * index + 1, payload))
             served(2 * index + 1)(other.frames)
+
+
+async def test_responses_of_one_turn_of_the_loop_are_written_together() -> None:
+    """Two backends that answer at once cost one write to their client, and none later."""
+    async with peer() as other:
+        endpoint = other.connection.runtime.state.clusters["c"].endpoints[0]
+        backends = [UpstreamConnection(endpoint, 100), UpstreamConnection(endpoint, 100)]
+        for backend in backends:
+            backend.connection_made(Wire())  # type: ignore[arg-type]  # as much of a transport as is used
+            endpoint.keep(backend, 100, 0.0)
+        other.send(start() + headers(1) + headers(3))
+        before = len(other.wire.written)
+        for backend in backends:
+            backend.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            assert len(other.wire.written) == before
+        await asyncio.sleep(0)
+        assert [each.kind for each in read_frames(bytes(other.wire.written[before:]))] == [HEADERS, DATA] * 2
 
 
 def test_the_page_lists_every_case() -> None:

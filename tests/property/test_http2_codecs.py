@@ -16,10 +16,12 @@ from proxy.http2.events import (
     Drained,
     InformationalReceived,
     PingAnswered,
+    RequestReceived,
     StreamEnded,
     StreamReset,
     TrailersReceived,
 )
+from proxy.http2.joined import join_fields, split_fields, take_path
 
 native = pytest.mark.skipif(CODEC == "h2", reason="built without libnghttp2")
 PAIRS = [
@@ -30,6 +32,7 @@ PAIRS = [
 ]
 REQUEST = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"a.org")]
 RESPONSE = [(b":status", b"200"), (b"x-long", b"v" * 300)]
+RESPONSE_HEAD = (200, b"X-Long:  %b\t\r\n" % (b"v" * 300))
 TRAILERS = [(b"x-sum", b"1234")]
 SMALL = Limits(stream_window=70_000, connection_window=100_000)
 
@@ -89,8 +92,8 @@ def test_bodies_arrive_as_they_were_sent(
         told = set()
         for number, sizes in zip(numbers, bodies, strict=True):
             if side is pair.server:
-                side.send_headers(number, [(b":status", b"103")])
-                side.send_headers(number, RESPONSE)
+                side.send_head(number, 103, b"")
+                side.send_head(number, *RESPONSE_HEAD)
             for index, size in enumerate(sizes):
                 waiting = side.send_data(number, bytes([65 + index]) * size)
                 assert waiting == side.waiting(number)
@@ -114,7 +117,9 @@ def test_bodies_arrive_as_they_were_sent(
         assert {each.stream for each in pair.of(other, ends)} == set(numbers)
         assert {each.stream for each in pair.of(side, Drained)} == told
         assert side.total_waiting == 0
-    assert [each.fields for each in pair.of(pair.server, HeadersReceived)] == [REQUEST] * len(numbers)
+    assert [(each.path, split_fields(each.others)) for each in pair.of(pair.server, RequestReceived)] == [
+        take_path(REQUEST)
+    ] * len(numbers)
     assert [each.fields for each in pair.of(pair.client, HeadersReceived)] == [RESPONSE] * len(numbers)
     assert len(pair.of(pair.client, InformationalReceived)) == len(numbers)
 
@@ -154,10 +159,10 @@ def test_the_end_comes_in_two_steps(client: Any, server: Any) -> None:
     pair.exchange()
     assert not pair.client.can_open
     assert [each.data for each in pair.of(pair.server, PingAnswered)] == [b"12345678"]
-    assert [each.stream for each in pair.of(pair.server, HeadersReceived)] == [first, late]
+    assert [each.stream for each in pair.of(pair.server, RequestReceived)] == [first, late]
     pair.server.goaway()
     for number in (first, late):
-        pair.server.send_headers(number, RESPONSE, end=True)
+        pair.server.send_head(number, *RESPONSE_HEAD, end=True)
     pair.exchange()
     assert pair.client.peer_last_stream == late
     assert [each.stream for each in pair.of(pair.client, HeadersReceived)] == [first, late]
@@ -178,6 +183,63 @@ def test_garbage_is_an_event_and_never_an_exception(codec: Any, data: bytes, cut
         assert connection.data_to_send() == b""
 
 
+@pytest.mark.parametrize("server", [pytest.param(Pure, id="h2"), pytest.param(Built, id="nghttp2", marks=native)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        REQUEST,
+        [(b"x", b"y")],
+        [(b"x", b"y"), *REQUEST],
+        [*REQUEST, (b":path", b"/second")],
+        [(b":path", b""), *REQUEST],
+        [(b"", b"nameless"), (b":path", b"/late")],
+        [*REQUEST, (b"x-zero", b"\0"), (b"x-long", b"v" * 3000), (b"x-empty", b"")],
+    ],
+    ids=["usual", "bare", "late", "twice", "empty", "nameless", "odd"],
+)
+def test_a_server_is_told_a_request_in_one_piece(server: Any, fields: list[tuple[bytes, bytes]]) -> None:
+    """Path and other fields are told apart in the same way by either codec, for one request after the other."""
+    pair = Pair(Pure, server)
+    for _ in range(2):
+        pair.client.open_stream(fields, end=True)
+        pair.client.open_stream([*REQUEST, (b"x-between", b"1")], end=True)
+    pair.exchange()
+    told = [(each.path, each.others) for each in pair.of(pair.server, RequestReceived)]
+    path, others = take_path(fields)
+    assert told[0] == told[2] == (path, join_fields(others))
+    assert told[1] == told[3] == (b"/", join_fields(take_path([*REQUEST, (b"x-between", b"1")])[1]))
+
+
+@pytest.mark.parametrize("server", [pytest.param(Pure, id="h2"), pytest.param(Built, id="nghttp2", marks=native)])
+@pytest.mark.parametrize("body", [b"", b"short", b"x" * 200_000])
+def test_a_whole_response_is_head_body_and_end(server: Any, body: bytes) -> None:
+    """Lines become fields, however they are spelled and spaced; what does not fit the window waits, and says so."""
+    pair = Pair(Pure, server)
+    pair.reads = False
+    number = pair.client.open_stream(REQUEST, end=True)
+    pair.exchange()
+    lines = b"Content-Type:text/plain\r\nX-Empty:\r\nx-colon: a:b \r\n" + b"X-Many: 1\r\n" * 100
+    waits = pair.server.respond(number, 418, lines, body)
+    assert waits == pair.server.is_sending(number) == (len(body) > 70_000)
+    pair.exchange()
+    [head] = pair.of(pair.client, HeadersReceived)
+    assert head.fields == [
+        (b":status", b"418"),
+        (b"content-type", b"text/plain"),
+        (b"x-empty", b""),
+        (b"x-colon", b"a:b"),
+        *[(b"x-many", b"1")] * 100,
+    ]
+    assert head.ended == (not body)
+    pair.reads = True
+    for event in pair.of(pair.client, DataReceived):
+        pair.client.release(event.stream, event.size)
+    pair.exchange()
+    assert pair.body(pair.client, number) == body
+    assert len(pair.of(pair.client, StreamEnded)) == (1 if body else 0)
+    assert not pair.server.respond(number, 200, b"", b"again")
+
+
 @pytest.mark.parametrize("codec", [pytest.param(Pure, id="h2"), pytest.param(Built, id="nghttp2", marks=native)])
 def test_two_updates_for_each_small_message_are_no_flood(codec: Any) -> None:
     """gRPC's library answers each message so, for its stream and for the connection, as fast as they come; a peer that
@@ -191,7 +253,7 @@ def _answered(codec: Any, seconds: int, *, updates: int) -> str | None:
     client, server = Pure(client=True, limits=SMALL), codec(client=False, limits=SMALL)
     stream = client.open_stream(REQUEST, end=False)
     server.receive(client.data_to_send())
-    server.send_headers(stream, RESPONSE)
+    server.send_head(stream, *RESPONSE_HEAD)
     update = b"\0\0\x04\x08\0%b\0\0\0\x0a"
     answer = b"".join(update % (stream if turn % 2 else 0).to_bytes(4, "big") for turn in range(updates))
     for _ in range(seconds):

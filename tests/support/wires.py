@@ -33,6 +33,9 @@ class Wire:
 
     close = abort = write_eof
 
+    def is_closing(self) -> bool:
+        return self.ended
+
     def pause_reading(self) -> None:
         self.paused = True
 
