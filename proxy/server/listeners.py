@@ -20,7 +20,7 @@ from proxy.server.http1 import Http1Connection
 from proxy.server.introduced import IntroducedConnection
 from proxy.server.negotiation import NegotiatedConnection, PriorKnowledgeConnection
 from proxy.server.passthrough import PassedConnection, cluster_of
-from proxy.tls import MAX_HELLO, CertificateStore, server_name_in
+from proxy.tls import MAX_HELLO, CertificateStore, note_client, server_name_in
 
 __all__ = ["Listeners"]
 
@@ -126,6 +126,7 @@ class Listeners:
                     await self._pass_through(accepted, key, name, told)
                     return
                 context = self._context_for(name, context)
+            note_client(accepted)
             await self._loop.connect_accepted_socket(
                 lambda: NegotiatedConnection(self._connections, told),
                 accepted,

@@ -5,6 +5,7 @@ where all workers share their keys; ALPN offers ``h2`` (if the settings say so) 
 only.
 """
 
+from proxy.tls.alerts import note_client
 from proxy.tls.client_certificates import shown_certificate
 from proxy.tls.context import BadCertificate, check, make_context
 from proxy.tls.hello import MAX_HELLO, server_name_in
@@ -17,6 +18,7 @@ __all__ = [
     "CertificateStore",
     "check",
     "make_context",
+    "note_client",
     "self_signed",
     "server_name_in",
     "shown_certificate",

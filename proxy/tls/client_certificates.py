@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from proxy.message.client_certificate import NO_CERTIFICATE, ShownCertificate
 from proxy.table import Certificate, ClientCertificates
+from proxy.tls.alerts import ServerContext
 from proxy.tls.context import BadCertificate, memory_file, set_policy
 from proxy.tls.names import note_certificate, note_server_name, server_name_of
 from proxy.tls.openssl import JudgedConnection, OpenSslUnavailable, ask_for_certificates, reason_of
@@ -36,7 +37,7 @@ _NAMES: Final = {
 """As OpenSSL, and so ``$ssl_client_s_dn``, spells them, beyond those of RFC 4514."""
 
 
-class AskingContext(ssl.SSLContext):
+class AskingContext(ServerContext):
     """The context of one host. The fields are set once, by :func:`make_asking_context`."""
 
     pattern: str

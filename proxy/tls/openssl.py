@@ -22,6 +22,8 @@ import ssl
 import sys
 from typing import Any, Final
 
+from proxy.tls.alerts import TellingConnection
+
 __all__ = [
     "TICKET_KEYS",
     "JudgedConnection",
@@ -52,7 +54,7 @@ class OpenSslUnavailable(Exception):  # noqa: N818 - a fact about the environmen
     """This Python does not let its OpenSSL be reached."""
 
 
-class JudgedConnection(ssl.SSLObject):
+class JudgedConnection(TellingConnection):
     """A connection that notes what is wrong with its client's certificate."""
 
     errors: tuple[int, ...] = ()

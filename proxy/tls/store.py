@@ -23,8 +23,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from proxy.table import Certificate, ClientCertificates, TlsVersion
+from proxy.tls.alerts import ServerContext
 from proxy.tls.client_certificates import AskingContext, make_asking_context
-from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context
+from proxy.tls.context import CIPHERS, VERSIONS, BadCertificate, are_ciphers, make_context, set_policy
 from proxy.tls.names import note_certificate, note_server_name
 from proxy.tls.openssl import TICKET_KEYS, OpenSslUnavailable, set_ticket_keys
 from proxy.tls.self_signed import self_signed
@@ -57,7 +58,8 @@ class CertificateStore:
         self._ticket_keys = b""
         self._wanted_ciphers = self._ciphers = ""
         self._http2 = True
-        self._listener = make_context(None)
+        self._listener = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+        set_policy(self._listener, None, "", http2=True)
         self._listener.sni_callback = self._on_server_name
 
     def update(
