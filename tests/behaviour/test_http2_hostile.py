@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hpack import Encoder
@@ -138,15 +138,15 @@ async def test_a_flood_ends_in_enhance_your_calm(name: str) -> None:
         running_proxy(one_route([backend.port], settings=H2C)) as proxy,
         http2_client(proxy) as other,
     ):
-        worst = 0.0
+        worst = 0.0  # CPU time: the attacker, the proxy and the other client all run in this thread
         stop = asyncio.Event()
 
         async def watch() -> None:
             nonlocal worst
             while not stop.is_set():
-                begun = perf_counter()
+                begun = thread_time()
                 assert (await other.get(host="unknown.org")).status == 404
-                worst = max(worst, perf_counter() - begun)
+                worst = max(worst, thread_time() - begun)
                 await asyncio.sleep(0.005)
 
         async with asyncio.TaskGroup() as group:
@@ -156,7 +156,7 @@ async def test_a_flood_ends_in_enhance_your_calm(name: str) -> None:
         stricter = CODEC != "h2" and name in STRICTER
         assert goaway_of(data) == (STREAM_CLOSED if stricter else ENHANCE_YOUR_CALM)
         assert len(data) < 200_000, "it was let go on"
-        assert worst < 2.0, f"{worst:.3f} s"
+        assert worst < 0.2, f"{worst:.3f} s"
         assert proxy.worker.telemetry.http2_floods == (0 if stricter else 1)
         await quiet(proxy, connections=1)
 

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import h2.config
@@ -93,6 +94,12 @@ def request_fields(path: str = "/", *more: tuple[bytes, bytes], method: str = "G
 
 def block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block that leaves no trace in the peer's table."""
+    return _block(tuple(fields))
+
+
+@cache
+def _block(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Encoded once: floods are made of thousands of the same."""
     return bytes(Encoder().encode([(name, value, True) for name, value in fields]))
 
 
