@@ -167,4 +167,4 @@ def test_any_rule_for_client_certificates_compiles_or_is_bad(subject: str, page:
     rules = ClientCertificates(
         match_subject=values.auth_tls_match_cn or "", error_page=values.auth_tls_error_page or ""
     )
-    AskForCertificates(rules, "a.example.com")
+    AskForCertificates(rules, "a.example.com", "/")
