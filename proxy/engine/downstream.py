@@ -51,6 +51,9 @@ class Downstream(Protocol):
     def abort_response(self) -> None:
         """The response cannot be completed: make the client see that it is truncated."""
 
+    def takes_switch(self, head: ResponseHead) -> bool:
+        """Whether a 101 answers the handshake of ours, where it is not the client's own, who judges it itself."""
+
     def start_tunnel(self, head: ResponseHead, tunnel: Tunnel) -> bytes:
         """Pass the 101 on, and give what the client sends to ``tunnel`` from now on.
 

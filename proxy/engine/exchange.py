@@ -366,7 +366,7 @@ class Exchange(ExchangeState):
         """101: a tunnel, where the client asked for one and the backend names the same protocol."""
         if not self.head.upgrade or head.upgrade_protocol() != b"websocket":
             return None
-        if not isinstance(self.upstream, UpstreamConnection):
+        if not isinstance(self.upstream, UpstreamConnection) or not self.downstream.takes_switch(head):
             return None
         self.status = 101
         self.response_started = self.unusual = True

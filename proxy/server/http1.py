@@ -357,6 +357,9 @@ class Http1Connection(Http1Responses):
         self.transport.write(data)
         self._response_over()
 
+    def takes_switch(self, head: ResponseHead) -> bool:
+        return True
+
     def start_tunnel(self, head: ResponseHead, tunnel: Tunnel) -> bytes:
         self._tunnel = tunnel
         self.transport.write(encode_switch(head))

@@ -7,8 +7,9 @@ whole, the rest of the request is cancelled (RST_STREAM with NO_ERROR, RFC 9113 
 from __future__ import annotations
 
 from base64 import b64encode
+from hashlib import sha1
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.progress import Progress
@@ -18,7 +19,7 @@ from proxy.http2.codes import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from proxy.http2.fields import Malformed, trailers_of
 from proxy.message.errors import BadRequest, MessageError
 from proxy.message.grpc import error_fields
-from proxy.message.lines import cut_named
+from proxy.message.lines import cut_named, values
 from proxy.message.local import ChangeLines, LocalResponse, local_response, render
 from proxy.message.request import RequestHead
 from proxy.message.response import ResponseHead
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from proxy.server.http2 import Http2ServerConnection
 
 __all__ = ["Http2Stream"]
+
+_WEBSOCKET: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What a server of WebSocket adds to the key (RFC 6455 section 1.3)."""
 
 
 class Http2Stream:
@@ -44,6 +48,7 @@ class Http2Stream:
         "_deadline",
         "_held",
         "_is_grpc",
+        "_key",
         "_paused",
         "_pending",
         "_progress",
@@ -78,6 +83,7 @@ class Http2Stream:
         """The response head, as status and lines, until it can leave together with the first bytes of the body."""
         self._is_grpc = False
         self._websocket = False
+        self._key = b""
         self._deadline = 0.0
         self._tunnel: Tunnel | None = None
         self._progress = Progress()
@@ -101,7 +107,7 @@ class Http2Stream:
                     self._deadline = monotonic() + request.timeout
             elif request.protocol:
                 self._websocket = True
-                key = b64encode(runtime.random_bits(128).to_bytes(16, "big"))
+                key = self._key = b64encode(runtime.random_bits(128).to_bytes(16, "big"))
                 head.lines = b"%bSec-WebSocket-Key: %b\r\n" % (cut_named(head.lines, (b"sec-websocket-key",)), key)
             if not connection.serves(head.host):
                 raise BadRequest("MisdirectedRequest", 421)
@@ -286,6 +292,11 @@ class Http2Stream:
         self._codec.reset(self.number, INTERNAL_ERROR)
         self._connection.forget(self)
         self._connection.flush()
+
+    def takes_switch(self, head: ResponseHead) -> bool:
+        """The key was ours, so the proof is ours to check (RFC 6455 section 4.1, item 4 of the client's)."""
+        proof = b64encode(sha1(self._key + _WEBSOCKET, usedforsecurity=False).digest())
+        return [*values(head.lines, b"sec-websocket-accept")] == [proof]
 
     def start_tunnel(self, head: ResponseHead, tunnel: Tunnel) -> bytes:
         self._tunnel = tunnel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 
 import pytest
 
@@ -17,8 +18,15 @@ from tests.support.proxy import HOST, one_route, running_proxy
 H2C = Settings(h2c=True, access_log="off")
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+    b"Sec-WebSocket-Accept: %b\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
 )
+
+
+def switch(head: bytes) -> bytes:
+    """The 101 that RFC 6455 wants for a request."""
+    key = parse_request(head).fields["sec-websocket-key"].encode()
+    proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
+    return SWITCH % base64.b64encode(proof)
 
 
 def connect(client: Http2Client, protocol: bytes = b"websocket", *more: tuple[bytes, bytes]) -> int:
@@ -30,7 +38,7 @@ def connect(client: Http2Client, protocol: bytes = b"websocket", *more: tuple[by
 
 async def _echo(conversation: Conversation, backend: Backend) -> None:
     backend.heads.append(await conversation.read_head())
-    conversation.send(SWITCH + b"early")
+    conversation.send(switch(backend.heads[-1]) + b"early")
     while data := await conversation.reader.read(65536):
         conversation.send(data)
     backend.bodies.append(b"eof")
@@ -86,8 +94,7 @@ async def test_a_client_that_takes_nothing_stops_the_backend() -> None:
 
     async def script(conversation: Conversation, backend: Backend) -> None:
         nonlocal sent
-        await conversation.read_head()
-        conversation.send(SWITCH)
+        conversation.send(switch(await conversation.read_head()))
         while sent < 20_000_000:
             conversation.send(b"x" * 100_000)
             sent += 100_000
@@ -112,6 +119,8 @@ async def test_a_client_that_takes_nothing_stops_the_backend() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 502),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", 502),
         (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 502),
+        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 502),
+        (SWITCH % b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 502),
     ],
 )
 async def test_a_backend_that_does_not_switch_opens_no_tunnel(response: bytes, status: int) -> None:
