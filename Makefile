@@ -5,6 +5,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that run tests; each file's tests run in one of them, in order.
+JOBS ?= 2
+# Tests start hundreds of processes: they keep what they have compiled, whatever is set outside.
+export PYTHONDONTWRITEBYTECODE :=
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_STAMP := $(VENV)/.installed-bench
@@ -28,7 +32,7 @@ run: $(RUN_STAMP) ## pyngress run, with ARGS="--manifests DIR --http-port 8080 -
 	@exec $(BIN)/pyngress run $(ARGS)
 
 test: check ## everything that CI asks for: check, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: $(TEST_STAMP) ## style, types and import rules, without running anything
 	$(BIN)/ruff format --check .

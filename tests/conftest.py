@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from proxy.http2 import CODEC
 from proxy.http2.connection import Http2Connection
+from tests.support import turns
 
 # The machine may be busy: how long an example takes proves nothing.
 settings.register_profile("pyngress", deadline=None)
@@ -25,8 +26,9 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What was built from another source than the one that is here proves nothing."""
+    config.pluginmanager.register(turns)
     if find_spec("proxy.http2.native") is None:
         return
     from proxy.http2 import native

@@ -101,6 +101,7 @@ async def test_a_request_after_the_last_stream_was_named_is_not_acted_on() -> No
         assert len(backend.heads) == 1
 
 
+@pytest.mark.alone
 async def test_an_idle_connection_is_drained_at_once() -> None:
     """It hears of it, answers, and is closed; nobody waits for the drain limit."""
     async with running_proxy(one_route([], settings=quick())) as proxy, http2_client(proxy) as client:

@@ -67,6 +67,7 @@ async def test_without_endpoints_the_answer_is_503(missing: bool) -> None:
         assert await status_of(proxy, request("POST", body=b"abc")) == 503
 
 
+@pytest.mark.alone
 async def test_a_connect_timeout_leads_to_another_endpoint() -> None:
     """An endpoint that takes no connections costs the connect timeout once, and then other endpoints serve."""
     settings = Settings(connect_timeout=0.2)

@@ -127,6 +127,7 @@ async def test_a_published_table_reaches_every_worker() -> None:
         assert (await parts.get())[1] == 2
 
 
+@pytest.mark.alone
 async def test_a_killed_worker_is_replaced_at_once_and_gets_the_newest_table() -> None:
     """The successor starts from the whole table, whatever the generation is by then."""
     async with running() as parts:

@@ -164,6 +164,7 @@ def pid_exists(pid: int) -> bool:
     return True
 
 
+@pytest.mark.alone
 async def test_serves_a_folder_and_follows_its_changes(tmp_path: Path) -> None:
     """Routes, https with the self-made certificate, a change live within a second, the end without a trace."""
     async with running(tmp_path, workers=2) as (pyngress, _):
@@ -228,6 +229,7 @@ async def test_a_killed_worker_is_back_and_its_counters_are_kept(tmp_path: Path)
         await pyngress.until(lambda: counts(2))
 
 
+@pytest.mark.alone
 async def test_sigterm_is_not_ready_then_accepts_then_finishes_what_is_in_flight(tmp_path: Path) -> None:
     """For the delay new connections are served; then a request under way ends; exit code 0, nothing cut."""
     async with running(tmp_path, "--shutdown-delay", "0.6", "--drain-timeout", "10") as (pyngress, backend):

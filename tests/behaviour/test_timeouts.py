@@ -42,6 +42,7 @@ async def test_half_a_head_is_answered_408() -> None:
         await quiet(proxy)
 
 
+@pytest.mark.alone
 async def test_dripping_a_head_wins_no_time() -> None:
     """The limit counts from the first byte of the head, however steadily further ones come."""
     async with running_proxy(one_route([], settings=Settings(header_timeout=0.3))) as proxy, client_of(proxy) as client:
@@ -115,6 +116,7 @@ async def test_a_body_that_stops_is_answered_408(chunked: bool) -> None:
         assert not endpoint_of(proxy).idle
 
 
+@pytest.mark.alone
 async def test_a_body_that_drips_is_answered_408() -> None:
     """Each byte comes in time, but all together too slowly: after the body timeout a minimum rate holds."""
     settings = Settings(body_timeout=0.2, body_min_rate=1000)

@@ -172,6 +172,7 @@ async def test_a_deleted_ingress_is_gone_and_an_edited_one_is_new(
     await pyngress.becomes("new.example.com", 404)
 
 
+@pytest.mark.alone
 async def test_changes_are_live_at_once_among_a_thousand(cluster: Cluster, pyngress: Controller, pod: Pod) -> None:
     """From the write of an Ingress to its first 200: a tenth of a second in the median, with 1,000 others there."""
     await serve(cluster, "quick", [pod])

@@ -165,6 +165,7 @@ async def test_a_released_lease_is_taken_at_the_next_look(server: ApiServer, cli
     assert stored(server)["leaseTransitions"] == 1
 
 
+@pytest.mark.alone
 async def test_a_dead_leader_is_followed_after_the_lease_time(server: ApiServer, client: KubeClient) -> None:
     """One that is gone without a word is waited for as long as its lease says, and no longer."""
     first, second = Replica(client, "a"), Replica(client, "b")
@@ -177,6 +178,7 @@ async def test_a_dead_leader_is_followed_after_the_lease_time(server: ApiServer,
         assert 0.85 < loop.time() - died < 1.8
 
 
+@pytest.mark.alone
 async def test_a_leader_that_cannot_renew_stops_before_the_lease_ends(server: ApiServer, client: KubeClient) -> None:
     """With the server away the lead is lost at the renew deadline; with it back somebody leads again."""
     replica = Replica(client, "a")

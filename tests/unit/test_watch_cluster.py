@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from ingress.resources import LoadBalancerAddress, Problem
 from tests.support.apiserver import ApiServer, api_server, fill, ingress, service, slice_of
@@ -195,6 +196,7 @@ async def test_readiness_says_what_is_missing() -> None:
             await seen.synced()
 
 
+@pytest.mark.alone
 async def test_the_age_of_the_state_is_known() -> None:
     """For the metrics: how long nothing was heard."""
     async with api_server(bookmark_interval=0.05) as server, watched(server) as seen:

@@ -14,6 +14,7 @@ import pytest
 from ingress.watch.files import ManifestFolder, watch
 from ingress.watch.store import Loaded
 
+pytestmark = pytest.mark.alone
 AT_ONCE = 0.9
 """Seconds."""
 
