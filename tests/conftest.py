@@ -43,7 +43,8 @@ def http2_codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Each codec in turn serves the connections of this process; its name."""
     codec: str = request.param
     if codec == "h2":
-        monkeypatch.setattr("proxy.server.http2.Http2Connection", Http2Connection)
+        for side in ("server", "upstream"):
+            monkeypatch.setattr(f"proxy.{side}.http2.Http2Connection", Http2Connection)
     elif not CODEC.startswith(codec):
         pytest.skip("built without libnghttp2")
     return codec

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from proxy.upstream.connection import FINISH_TIME, UpstreamConnection
 from proxy.upstream.endpoint import EndpointState, Way
@@ -23,6 +23,8 @@ from proxy.upstream.tls_connection import TlsConnection
 __all__ = ["Dial", "DialCaller", "Dialer", "connect_failure"]
 
 T = TypeVar("T")
+_Attempt: TypeAlias = Callable[[str, float], Awaitable[T]]
+"""To be made with an address, until that moment of the loop's clock."""
 
 
 class DialCaller(Protocol):
@@ -106,12 +108,15 @@ class Dialer:
                 dial = waiting.pop(0)
                 if dial.caller is None:
                     continue
-                if connection.has_room:
-                    dial.caller.dialled(connection.new_stream())
-                elif connection.usable and not connection.is_idle:
+                # Of this connection, or of one that has room again by now.
+                stream = endpoint.take()
+                if stream is not None:
+                    dial.caller.dialled(stream)
+                elif not connection.is_idle:
                     endpoint.waiting = [dial, *waiting, *endpoint.waiting]
                     break
                 else:
+                    # It is of no use to anybody; one more would be no better.
                     self._failed(dial, "UpstreamClosed")
             if endpoint.retired:
                 connection.leave()
@@ -124,8 +129,9 @@ class Dialer:
     ) -> UpstreamConnection | Http2Upstream | str:
         """A connection, or why there is none."""
         try:
-            async with asyncio.timeout(timeout):
-                return await self._connect(endpoint, timeout, introduction)
+            return await self._reach(
+                endpoint, timeout, lambda address, end: self._open(endpoint, address, end, introduction)
+            )
         except (OSError, UnicodeError) as error:
             return connect_failure(error, endpoint)
 
@@ -137,24 +143,19 @@ class Dialer:
             UnicodeError: the name of the endpoint is no DNS name.
         """
 
-        async def open_plain(address: str) -> None:
-            await self._loop.create_connection(lambda: protocol, address, endpoint.port)
+        async def open_plain(address: str, end: float) -> None:
+            async with asyncio.timeout_at(end):
+                await self._loop.create_connection(lambda: protocol, address, endpoint.port)
 
-        async with asyncio.timeout(timeout):
-            await self._reach(endpoint, timeout, open_plain)
+        await self._reach(endpoint, timeout, open_plain)
 
-    async def _connect(
-        self, endpoint: EndpointState, timeout: float, introduction: bytes
-    ) -> UpstreamConnection | Http2Upstream:
-        return await self._reach(
-            endpoint, timeout, lambda address: self._open(endpoint, address, timeout, introduction)
-        )
-
-    async def _reach(self, endpoint: EndpointState, timeout: float, attempt: Callable[[str], Awaitable[T]]) -> T:
+    async def _reach(self, endpoint: EndpointState, timeout: float, attempt: _Attempt[T]) -> T:
         """What ``attempt`` gives for the address of the endpoint, or for the first one that its name leads to."""
+        end = self._loop.time() + timeout
         if not endpoint.by_name:
-            return await attempt(endpoint.address)
-        found = await self._loop.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
+            return await attempt(endpoint.address, end)
+        async with asyncio.timeout_at(end):
+            found = await self._loop.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
         addresses = [info[4][0] for info in found]
         if not self.allow_local_names:
             addresses = [address for address in addresses if not _is_local(str(address))]
@@ -164,14 +165,23 @@ class Dialer:
         for address in addresses:
             try:
                 # Each address gets its share of the time: one that is silent must not hide the others.
-                async with asyncio.timeout(timeout / len(addresses)):
-                    return await attempt(str(address))
+                return await attempt(str(address), min(self._loop.time() + timeout / len(addresses), end))
             except OSError as error:
                 last = error
         raise last if last is not None else socket.gaierror("no address")
 
     async def _open(
-        self, endpoint: EndpointState, address: str, timeout: float, introduction: bytes
+        self, endpoint: EndpointState, address: str, end: float, introduction: bytes
+    ) -> UpstreamConnection | Http2Upstream:
+        """A connection on which requests may be sent."""
+        async with asyncio.timeout_at(end):
+            connection = await self._make(endpoint, address, end, introduction)
+        if isinstance(connection, Http2Upstream):
+            await _greeted(connection, end)
+        return connection
+
+    async def _make(
+        self, endpoint: EndpointState, address: str, end: float, introduction: bytes
     ) -> UpstreamConnection | Http2Upstream:
         """With ``introduction`` in front of everything else, TLS too."""
         tls = endpoint.tls
@@ -193,7 +203,8 @@ class Dialer:
             **where,
             ssl=_handshake(endpoint, tls),
             server_hostname=endpoint.address,
-            ssl_handshake_timeout=timeout,
+            # Later than ``end``, so that it is never heard of.
+            ssl_handshake_timeout=max(end - self._loop.time(), 0.0) + 1.0,
             ssl_shutdown_timeout=FINISH_TIME,
         )
         try:
@@ -246,6 +257,25 @@ def connect_failure(error: OSError | UnicodeError, endpoint: EndpointState) -> s
             return error.reason
         case _:
             return "ConnectFailed" if endpoint.tls is None else handshake_failure(error)
+
+
+async def _greeted(connection: Http2Upstream, end: float) -> None:
+    """Wait for what an HTTP/2 connection begins with. Raises :class:`HandshakeRefused`, and closes it, where that does
+    not come until ``end``, or something else does."""
+    try:
+        async with asyncio.timeout_at(end):
+            reason = await connection.greeting
+    except TimeoutError:
+        reason = connection.missing
+    except asyncio.CancelledError:
+        connection.close()
+        raise
+    if not reason and not connection.usable:
+        # It came and went in one turn of the loop.
+        reason = "UpstreamClosed"
+    if reason:
+        connection.close()
+        raise HandshakeRefused(reason)
 
 
 def _handshake(endpoint: EndpointState, tls: ClientTls) -> ssl.SSLContext:

@@ -1,6 +1,7 @@
 """An HTTP/2 connection to an endpoint, shared by many exchanges.
 
-1. Streams are opened within the endpoint's limit; before it told one, within :data:`ASSUMED_STREAMS`.
+1. Streams are opened within the endpoint's limit, and none before it told one: see ``Http2Upstream.greeting``. Some
+   servers answer what is above it by a reset that does not say that nothing was done.
 2. Windows follow the exchanges: what a client does not take is not given back to its stream. The window of the whole
    connection never closes, so that no client holds up another's response.
 3. What the endpoint says it did not process (REFUSED_STREAM, streams above the last one of a GOAWAY) may be sent again
@@ -35,10 +36,8 @@ from proxy.upstream.connection import FINISH_TIME
 from proxy.upstream.http2_stream import UpstreamStream
 from proxy.upstream.multiplexed import MultiplexedEndpoint
 
-__all__ = ["ASSUMED_STREAMS", "Http2Upstream"]
+__all__ = ["Http2Upstream"]
 
-ASSUMED_STREAMS: Final = 100
-"""The least that RFC 9113 section 6.5.2 recommends to allow."""
 _LIMITS: Final = Limits(connection_window=1 << 30)
 _HIGH_WATER: Final = 256 * 1024
 _TICK: Final = 1.0
@@ -56,12 +55,15 @@ class Http2Upstream(asyncio.Protocol):
         """Requests answered."""
         self.usable = True
         self.idle_since = monotonic()
+        self.greeting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Empty: the endpoint told its limits (SETTINGS, RFC 9113 section 3.4) and takes a stream. Else the reason why
+        it never will."""
+        self.missing = "ConnectNoSettings"
+        """The reason, where the greeting takes too long."""
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else happens
         self._streams: dict[int, UpstreamStream] = {}
         self._promised = 0
         """Streams that were given out and not opened yet."""
-        self._settled = False
-        """The endpoint told its limits."""
         self._closed = False
         self._receiving = False
         self._flushing = False
@@ -71,12 +73,8 @@ class Http2Upstream(asyncio.Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether a stream can be opened now."""
-        return (
-            self.usable
-            and self.codec.can_open
-            and (self._settled or len(self._streams) + self._promised < ASSUMED_STREAMS)
-        )
+        """Whether a stream can be opened now; asked only once the greeting came."""
+        return self.usable and self.codec.can_open
 
     @property
     def is_idle(self) -> bool:
@@ -192,13 +190,16 @@ class Http2Upstream(asyncio.Protocol):
     def _handle(self, event: Event, begun: dict[int, UpstreamStream]) -> None:
         """``begun``: streams whose heads came without a body yet."""
         if isinstance(event, SettingsReceived):
-            self._settled = True
+            self.missing = "ConnectNoStreams"
+            if self.has_room:
+                self._greet("")
         elif isinstance(event, GoAwayReceived):
             self._refused_above(event.last_stream)
         elif isinstance(event, ConnectionFailed):
             self._write()
             self._closed = True
             self.transport.abort()
+            self._greet("ConnectNoHttp2")
             self._fail(event.reason)
         else:
             self._handle_stream(event, begun)
@@ -241,11 +242,16 @@ class Http2Upstream(asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         """The connection is gone, and every stream with it."""
+        self._greet(reason)
         self.usable = False
         if self in self.endpoint.connections:
             self.endpoint.connections.remove(self)
         for stream in tuple(self._streams.values()):
             stream.failed(reason)
+
+    def _greet(self, reason: str) -> None:
+        if not self.greeting.done():
+            self.greeting.set_result(reason)
 
     def _tick(self) -> None:
         now = monotonic()

@@ -11,7 +11,6 @@ import pytest
 import trustme
 from h2.settings import SettingCodes
 
-from proxy.http2 import CODEC
 from proxy.http2.codes import CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, REFUSED_STREAM
 from proxy.table import Settings, Table, UpstreamTls
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
@@ -477,7 +476,7 @@ async def test_a_client_that_leaves_cancels_its_stream_alone() -> None:
 async def test_an_endpoint_that_speaks_http_1_1_only() -> None:
     """502 with the reason in the log; it gets no request that it could misread."""
     async with raw_backend(fixed(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as backend:
-        assert await failure(backend.port) == (502, "Http2FrameSizeError" if CODEC == "h2" else "Http2ProtocolError")
+        assert await failure(backend.port) == (502, "ConnectNoHttp2")
 
     async def closing(conversation: Conversation, backend: Backend) -> None:
         await conversation.reader.read(10)

@@ -64,7 +64,12 @@ Script = Callable[[Conversation, Backend], Awaitable[None]]
 
 @asynccontextmanager
 async def raw_backend(
-    script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", name: str = "backend"
+    script: Script,
+    *,
+    tls: ssl.SSLContext | None = None,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    name: str = "backend",
 ) -> AsyncIterator[Backend]:
     """A backend that runs ``script`` for each connection; with ``tls``, for each whose handshake succeeded."""
     backend = Backend(name)
@@ -78,7 +83,7 @@ async def raw_backend(
         writers.discard(writer)
         writer.transport.abort()
 
-    server = await asyncio.start_server(serve, address, 0, limit=1 << 22, ssl=tls)
+    server = await asyncio.start_server(serve, address, port, limit=1 << 22, ssl=tls)
     backend.port = server.sockets[0].getsockname()[1]
     try:
         yield backend

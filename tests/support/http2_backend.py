@@ -35,17 +35,32 @@ class Connection(asyncio.Protocol):
         self.last = 2**31 - 1
         """The last stream that ours named."""
         self.transport: Any = None
+        self.greeted = False
+        self.early = b""
+        """What came before it greeted."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.backend.connections.append(self)
+        if self.backend.greets:
+            self.greet()
+
+    def greet(self) -> None:
+        """Begin, and take what came until then. It is ``greets`` that decides whether this waits for the test."""
+        self.greeted = True
         if self.backend.settings:
             self.h2.local_settings = h2.settings.Settings(client=False, initial_values=self.backend.settings)
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(1 << 24)
         self.flush()
+        early, self.early = self.early, b""
+        if early:
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
+        if not self.greeted:
+            self.early += data
+            return
         for event in self.h2.receive_data(data):
             self._handle(event)
         self.flush()
@@ -145,9 +160,10 @@ Script = Callable[[Call], Awaitable[None]]
 
 
 class Http2Backend:
-    """``port`` listens; ``calls`` came over ``connections``."""
+    """``port`` listens; ``calls`` came over ``connections``. ``greets``: a connection sends SETTINGS at once."""
 
-    def __init__(self, script: Script, settings: dict[Any, int] | None) -> None:
+    def __init__(self, script: Script, settings: dict[Any, int] | None, *, greets: bool) -> None:
+        self.greets = greets
         self.port = 0
         self.script = script
         self.settings = settings
@@ -167,10 +183,10 @@ class Http2Backend:
 
 @asynccontextmanager
 async def http2_backend(
-    script: Script, *, tls: ssl.SSLContext | None = None, settings: dict[Any, int] | None = None
+    script: Script, *, tls: ssl.SSLContext | None = None, settings: dict[Any, int] | None = None, greets: bool = True
 ) -> AsyncIterator[Http2Backend]:
     """A backend that runs ``script`` for each request. ``settings`` are what it announces."""
-    backend = Http2Backend(script, settings)
+    backend = Http2Backend(script, settings, greets=greets)
     loop = asyncio.get_running_loop()
     if tls is not None:
         tls.set_alpn_protocols(["h2"])
