@@ -180,11 +180,6 @@ class Http2Connection:
         waiting = self._waiting.get(stream)
         return 0 if waiting is None else waiting.size
 
-    @property
-    def total_waiting(self) -> int:
-        """The same of all streams."""
-        return sum(waiting.size for waiting in self._waiting.values())
-
     def is_sending(self, stream: int) -> bool:
         """Whether something of the stream waits: bytes, trailers or its end."""
         return stream in self._waiting

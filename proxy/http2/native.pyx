@@ -210,7 +210,6 @@ cdef class Http2Connection:
     cdef object _patience
     cdef dict _streams
     cdef list _out
-    cdef Py_ssize_t _total_waiting
     # what broke
     cdef object _error
     cdef long long _fatal  # -1: nothing
@@ -400,10 +399,6 @@ cdef class Http2Connection:
     def waiting(self, int stream):
         cdef _Stream state = self._streams.get(stream)
         return 0 if state is None else state.size
-
-    @property
-    def total_waiting(self):
-        return self._total_waiting
 
     def is_sending(self, int stream):
         cdef _Stream state = self._streams.get(stream)
@@ -705,7 +700,6 @@ cdef class Http2Connection:
         cdef _Stream state = self._streams.pop(stream, None)
         if state is None:
             return False
-        self._total_waiting -= state.size
         state.size = 0
         state.parts = None
         state.attached = False
@@ -716,7 +710,6 @@ cdef class Http2Connection:
             state.parts = deque()
         state.parts.append(data)
         state.size += PyBytes_GET_SIZE(data)
-        self._total_waiting += PyBytes_GET_SIZE(data)
         return 0
 
     cdef Py_ssize_t _send_parts(self, int stream, _Stream state) except -1:
@@ -829,7 +822,6 @@ cdef class Http2Connection:
                 state.parts.popleft()
             taken += size
         state.size -= taken
-        self._total_waiting -= taken
         self._patience.data_sent(taken)
         if not state.parts:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF

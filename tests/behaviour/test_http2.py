@@ -223,7 +223,7 @@ async def test_a_client_that_opens_no_window_stops_its_backend_alone() -> None:
         assert len(client.answers[stream].body) == 65535
         assert sent < size / 2
         (member,) = proxy.worker.connections._members
-        assert member.codec.total_waiting < 1_000_000  # type: ignore[attr-defined]  # it is an HTTP/2 connection
+        assert member.codec.waiting(stream) < 1_000_000  # type: ignore[attr-defined]  # it is an HTTP/2 connection
         client.connection.increment_flow_control_window(10_000)
         client.flush()
         assert (await client.get("/small")).body == b"ok"
