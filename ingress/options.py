@@ -57,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     webhook_name: str = "pyngress"
     """The ValidatingWebhookConfiguration, the Service and the Secret (``…-webhook``) of the webhook."""
     configmap: tuple[str, str] | None = None
-    """Namespace and name of the ConfigMap with global settings."""
+    """Namespace and name of the ConfigMap with the settings of ingress-nginx. Nothing is read from it."""
     bind: tuple[str, ...] = ("0.0.0.0", "::")
     http_port: int = 80
     https_port: int = 443

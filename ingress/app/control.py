@@ -77,6 +77,11 @@ class App:
 
     async def run(self) -> int:
         """From the start to the exit code. Raises :class:`StartError`, ``ListenError``, ``KubeConfigError``."""
+        if self._options.configmap is not None:
+            log.warning(
+                "--configmap is ignored: set what it sets by flags or an IngressClassParameters",
+                configmap="/".join(self._options.configmap),
+            )
         with ExitStack() as opened:
             async with self._open_source() as source:
                 self._source = source

@@ -115,7 +115,7 @@ _CLUSTER = _flags(
         "--watch-namespace",
     ),
     ("watch_namespace_selector", LabelSelector(), "Labels of the namespaces to watch, as in kubectl -l."),
-    ("configmap", NamespacedName(), "ConfigMap with global settings. Accepted for later: nothing is read from it yet."),
+    ("configmap", NamespacedName(), "Accepted, as ingress-nginx has it, and ignored; the log says so."),
 )
 
 _WRITING = _flags(

@@ -147,10 +147,6 @@ class KubeClient:
         """Replace; 409 ``Conflict`` if ``metadata.resourceVersion`` of the body is not the newest."""
         return await self._whole("PUT", path, params, body=body)
 
-    async def delete(self, path: str, body: Any = None, params: Params | None = None) -> bytes:
-        """``body``: DeleteOptions, such as preconditions."""
-        return await self._whole("DELETE", path, params, body=body)
-
     # ---- transport
 
     async def _whole(

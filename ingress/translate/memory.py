@@ -291,8 +291,6 @@ class Memory:
         if options.default_ssl_certificate is not None:
             self.secrets.use(_OPTIONS, [], [options.default_ssl_certificate])
             wanted.add(wanted_object(Secret, options.default_ssl_certificate))
-        if options.configmap is not None:
-            wanted.add(wanted_object(ConfigMap, options.configmap))
         self._wanted.replace(set(), wanted)
 
     def _tell_default_backend(self) -> None:

@@ -90,12 +90,6 @@ class Translator:
         self._from_scratch, self._known = False, True
         return translation
 
-    def reconfigure(self, options: Options) -> None:
-        """Other options from the next update on, which then starts from scratch."""
-        if options != self._options:
-            self._options = options
-            self._from_scratch = True
-
     def _read_classes(self) -> _Classes:
         recorder = Recorder(self._objects)
         name = self._options.controller_name

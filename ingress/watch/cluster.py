@@ -56,13 +56,8 @@ class ClusterSource:
     # ---- what is known
 
     @property
-    def synced(self) -> bool:
-        """Everything was read once, what is wanted too, and told. Stays true."""
-        return self._synced
-
-    @property
     def unsynced_reason(self) -> str | None:
-        """For people; ``None``: synced."""
+        """For people. ``None``: everything was read once, what is wanted too, and told; stays so."""
         return None if self._synced else self._unsettled() or "the first changes are on their way"
 
     @property

@@ -61,8 +61,12 @@ class Watched:
         """The first host of each Ingress."""
         return {name: value.spec.rules[0].host for (kind, _, name), value in self.objects.items() if kind == "Ingress"}
 
+    @property
+    def is_synced(self) -> bool:
+        return self.source.unsynced_reason is None
+
     async def synced(self) -> None:
-        await until(lambda: self.source.synced)
+        await until(lambda: self.is_synced)
 
     async def watching(self) -> None:
         """Until there is a watch on all that was listed."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ingress.kube import KubeClient, KubeError
+from ingress.kube import KubeError
 from ingress.kube.own_pods import Owner, Pod, PodMeta
 from ingress.report.uninstalled import is_uninstalled, workload_of
-from tests.support.apiserver import ADMIN, ApiServer, Rule, User, api_server
+from tests.support.apiserver import ApiServer, Rule, User, api_server
 from tests.support.kube_client import client_of
 
 LABELS = {"app": "pyngress", "pod-template-hash": "6d8f"}
@@ -68,13 +68,12 @@ CASES: dict[str, tuple[list[Any], bool]] = {
 }
 
 
-async def fill(server: ApiServer, client: KubeClient, objects: list[Any]) -> None:
+def fill(server: ApiServer, objects: list[Any]) -> None:
+    """Those that something holds are being deleted."""
     for value in objects:
         server.put(value)
         if "finalizers" in value["metadata"]:
-            root = "/api" if value["apiVersion"] == "v1" else "/apis"
-            plural = value["kind"].lower() + "s"
-            await client.delete(f"{root}/{value['apiVersion']}/namespaces/default/{plural}/{value['metadata']['name']}")
+            server.remove(value["apiVersion"], value["kind"], value["metadata"]["name"], "default")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -82,20 +81,16 @@ async def test_only_the_end_of_the_last_one_is_the_end(name: str) -> None:
     """Neither updates, restarts nor drained nodes take an address away."""
     objects, expected = CASES[name]
     async with api_server() as server, client_of(server) as client:
-        await fill(server, client, objects)
+        fill(server, objects)
         assert await is_uninstalled(client, namespace="default", name="a") is expected
 
 
 async def test_what_may_not_be_read_is_an_error() -> None:
     """So that the caller keeps the addresses."""
     rule = Rule(verbs=("get", "list"), resources=("pods",))
-    users = {"t": User(name="u", rules=(rule,)), "root": ADMIN}
-    async with (
-        api_server(users=users) as server,
-        client_of(server, token="root") as admin,
-        client_of(server, token="t") as client,
-    ):
-        await fill(server, admin, [pod("a")])
+    users = {"t": User(name="u", rules=(rule,))}
+    async with api_server(users=users) as server, client_of(server, token="t") as client:
+        fill(server, [pod("a")])
         with pytest.raises(KubeError, match="deployments"):
             await is_uninstalled(client, namespace="default", name="a")
 

@@ -179,5 +179,5 @@ async def test_only_an_uninstalled_controller_takes_its_addresses_along(
         tell(reporter, server, problems=())
         reporter.live(3)
         await until(lambda: reporter.status_writes == 1)
-        await client.delete("/api/v1/namespaces/default/pods/pyngress-6d8f-a")
+        server.remove("v1", "Pod", "pyngress-6d8f-a", "default")
     assert bool(shop(server)["status"]["loadBalancer"].get("ingress")) is stays

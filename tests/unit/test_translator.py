@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ingress.options import Options, ServiceRef
+from ingress.options import Options
 from ingress.resources import (
     Change,
     ConfigMap,
@@ -296,31 +296,16 @@ def test_policies_tell_where_they_apply() -> None:
     assert [problem.reason for problem in after.problems if problem.object == policy.ref] == ["NoTarget"]
 
 
-def test_other_options_apply_to_what_is_known() -> None:
-    """Options that change while it runs, as those of a ConfigMap do, need no object again."""
-    translator = cluster_of(1)
-    translator.reconfigure(
-        msgspec.structs.replace(ALONE, default_backend=ServiceRef(namespace="n", name="web-0", port="80"))
-    )
-    after = update(translator)
-    assert after.table.default is not None
-    assert set(after.table.hosts) == {"web-0.example.com", "broken-0.example.com"}
-    assert after.changed is None
-
-
 def test_wanted_are_those_that_ours_name() -> None:
     """Secrets of our Ingresses and of the options, there or not; not those of others; no longer once nobody does."""
-    options = msgspec.structs.replace(ALONE, default_ssl_certificate=("d", "default"), configmap=("c", "settings"))
+    options = msgspec.structs.replace(ALONE, default_ssl_certificate=("d", "default"))
     translator = Translator(options)
     ours = ingress("ours", rule("a.example.com", "/"), tls=(IngressTls(secret_name="mine"),))
     foreign = msgspec.structs.replace(
         ingress("foreign", tls=(IngressTls(secret_name="theirs"),)),
         spec=IngressSpec(ingress_class_name="other", tls=(IngressTls(secret_name="theirs"),)),
     )
-    by_options = {
-        Wanted(kind="Secret", namespace="d", name="default"),
-        Wanted(kind="ConfigMap", namespace="c", name="settings"),
-    }
+    by_options = {Wanted(kind="Secret", namespace="d", name="default")}
     assert update(translator).wanted == by_options
     assert update(translator, ours, foreign).wanted == by_options | {Wanted(kind="Secret", namespace="n", name="mine")}
     assert translator.update([gone(ours)], now=None).wanted == by_options

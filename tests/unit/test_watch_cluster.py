@@ -31,7 +31,7 @@ async def test_the_first_changes_are_everything_at_once() -> None:
         server.put({"apiVersion": OURS, "kind": "Response", "metadata": {"name": "r"}, "spec": {"status": 503}})
         server.faults.fail(500, 2, verb="list", plural="endpointslices")
         async with watched(server, synced=False) as seen:
-            assert not seen.source.synced
+            assert not seen.is_synced
             await until(lambda: seen.told)
             kinds = {kind for kind, _, _ in seen.objects}
             assert kinds == {"Ingress", "Service", "EndpointSlice", "IngressClass", "Response"}
@@ -179,7 +179,7 @@ async def test_readiness_waits_for_what_the_translation_asks_for() -> None:
         async with watched(server, synced=False) as seen:
             seen.want("s")
             await until(lambda: seen.told)
-            assert not seen.source.synced
+            assert not seen.is_synced
             assert seen.source.unsynced_reason == "Secret default/s not read yet"
             await seen.synced()
 

@@ -122,7 +122,7 @@ async def test_watches_that_end_at_once_are_not_hurried() -> None:
             await asyncio.sleep(0.001)
         asked = len(server.requests(verb="watch", plural="services"))
         assert 2 < asked < 15
-        assert seen.source.synced
+        assert seen.is_synced
 
 
 async def test_a_stalled_watch_is_left() -> None:
@@ -150,7 +150,7 @@ async def test_a_server_that_is_away_changes_nothing() -> None:
             await server.stop()
             await seen.quiet(0.3)
             assert len(seen.hosts()) == 3
-            assert seen.source.synced
+            assert seen.is_synced
             rearrange(server)
             await server.start()
             await rearranged(seen, before)
@@ -277,7 +277,7 @@ async def test_too_many_requests_are_obeyed() -> None:
         async with watched(server) as seen:
             assert 1.0 <= asyncio.get_running_loop().time() - began < 2.0
             assert lists(server) == 2
-            assert seen.source.synced
+            assert seen.is_synced
 
 
 async def test_failures_are_tried_again_ever_more_slowly() -> None:

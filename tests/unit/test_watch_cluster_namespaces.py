@@ -58,7 +58,7 @@ async def test_namespaces_join_and_leave_by_their_labels() -> None:
             await seen.quiet()
             server.put(namespace("a", team="x"))
             await until(lambda: seen.names("Service") == ["a/s", "a/t", "b/s"])
-            assert seen.source.synced
+            assert seen.is_synced
 
 
 async def test_problems_of_a_namespace_leave_with_it() -> None:
@@ -106,7 +106,7 @@ async def test_without_the_right_to_see_namespaces_the_selector_cannot_work() ->
         fill(server, "a")
         async with watched(server, token="t", watch_namespace_selector="team=x", synced=False) as seen:
             await until(lambda: "Namespace objects are not listed yet:" in (seen.source.unsynced_reason or ""))
-            assert not seen.source.synced
+            assert not seen.is_synced
 
 
 async def test_the_default_backend_may_be_elsewhere() -> None:

@@ -23,7 +23,7 @@ from tests.support.apiserver.kinds import Resource, resource_of, stored_as
 from tests.support.apiserver.requests import Logged
 from tests.support.apiserver.state import State
 from tests.support.apiserver.storage import Record, Storage
-from tests.support.apiserver.strategy import for_create, for_update
+from tests.support.apiserver.strategy import for_create, for_delete, for_update
 
 __all__ = ["ApiServer", "api_server", "write_kubeconfig"]
 
@@ -152,9 +152,14 @@ class ApiServer:
         return [self._copy(record) for record in self.storage.records(resource, namespace)]
 
     def remove(self, api_version: str, kind: str, name: str, namespace: str = "") -> None:
-        """Raises NotFound (:class:`ApiError`)."""
+        """What has finalizers stays, and is being deleted. Raises NotFound (:class:`ApiError`)."""
         resource = stored_as(resource_of(api_version, kind))
-        self.storage.remove(self.storage.read(resource, namespace, name))
+        record = self.storage.read(resource, namespace, name)
+        left = for_delete(resource, record.value, {})
+        if left is None:
+            self.storage.remove(record)
+        else:
+            self.storage.replace(record, left)
 
     def _place(self, manifest: dict[str, Any]) -> tuple[Resource, str, str]:
         resource = stored_as(resource_of(manifest["apiVersion"], manifest["kind"]))
