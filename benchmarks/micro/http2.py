@@ -5,7 +5,8 @@ proxy with an upstream connection, on transports that write to nowhere.
 
 Instructions, which a busy machine does not disturb, are the difference of two runs under
 ``valgrind --tool=callgrind``, divided by the difference of their requests:
-``python -m benchmarks.micro.http2 --once (codec|proxy) REQUESTS``.
+``python -m benchmarks.micro.http2 --once (codec|proxy|cookies) REQUESTS``. In ``proxy`` only the paths differ, in
+``cookies`` the cookies do, too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BROWSER = (
     (b"accept", b"text/html,application/xhtml+xml"),
     (b"accept-language", b"en-US,en;q=0.5"),
     (b"accept-encoding", b"gzip, deflate, br"),
-    (b"cookie", b"session=abcdef0123456789"),
+    (b"cookie", b"session=abcdef0123456789; seen=%d"),
     (b"cache-control", b"max-age=0"),
 )
 ANSWER = (
@@ -52,16 +53,18 @@ ANSWER = (
     b"Accept-Ranges: bytes\r\n"
 )
 BODY = b"x" * 1024
+PATHS = (b":path",)
+NEW = {"cookies": (b":path", b"cookie")}
 START = PREFACE + bytes.fromhex("000006040000000000 0004 00600000 000004080000000000 7f000000")
 """SETTINGS with windows as large as browsers have them, and WINDOW_UPDATE."""
 
 
-def requests(number: int) -> list[bytes]:
-    """So many HEADERS frames of one connection. Only the path is new in each."""
+def requests(number: int, new: tuple[bytes, ...] = PATHS) -> list[bytes]:
+    """So many HEADERS frames of one connection; the fields named in ``new`` are new in each."""
     encoder = Encoder()
     frames = []
     for index in range(number):
-        fields = [(name, value % index if name == b":path" else value) for name, value in BROWSER]
+        fields = [(name, value % (index if name in new else 0) if b"%d" in value else value) for name, value in BROWSER]
         block = encoder.encode(fields)
         # END_STREAM and END_HEADERS
         frames.append(len(block).to_bytes(3, "big") + b"\x01\x05" + (2 * index + 1).to_bytes(4, "big") + block)
@@ -111,19 +114,20 @@ async def main() -> None:
     cases: dict[str, Callable[[Sequence[bytes]], None]] = {
         "codec": run_codec,
         "proxy": lambda frames: run_proxy(worker, upstream, frames),
+        "cookies": lambda frames: run_proxy(worker, upstream, frames),
     }
     if "--once" in sys.argv:
         name, number = sys.argv[sys.argv.index("--once") + 1 :]
         # As many are made each time, so that the difference of two runs does not hold their making.
-        cases[name](requests(REQUESTS)[: int(number)])
+        cases[name](requests(REQUESTS, NEW.get(name, PATHS))[: int(number)])
     elif "--profile" in sys.argv:
         profile = cProfile.Profile()
         profile.runcall(cases["proxy"], requests(10 * REQUESTS))
         pstats.Stats(profile).sort_stats("tottime").print_stats(30)
     else:
-        frames = requests(REQUESTS)
         print(f"{Http2Connection.__module__}, µs a request:")
         for name, run in cases.items():
+            frames = requests(REQUESTS, NEW.get(name, PATHS))
             best = min(_time(run, frames) for _ in range(ROUNDS))
             print(f"{name:8} {best:6.2f} µs")
     await worker.close()

@@ -28,11 +28,12 @@ from proxy.http2.limits import Limits
 
 if find_spec("proxy.http2.native") is None:
     from proxy.http2.connection import Http2Connection
+    from proxy.http2.joined import sort_out
 
     CODEC = "h2"
     """Which one serves."""
 else:
-    from proxy.http2.native import LIBRARY, Http2Connection
+    from proxy.http2.native import LIBRARY, Http2Connection, sort_out
 
     CODEC = f"nghttp2 {LIBRARY}"
 
@@ -55,4 +56,5 @@ __all__ = [
     "StreamEnded",
     "StreamReset",
     "TrailersReceived",
+    "sort_out",
 ]

@@ -32,9 +32,10 @@ from proxy.http2.events import (
     StreamReset,
     TrailersReceived,
 )
+from proxy.http2.joined import split_fields
 from proxy.http2.limits import Limits, Patience
 
-__all__ = ["LIBRARY", "SOURCE", "Http2Connection"]
+__all__ = ["LIBRARY", "SOURCE", "Http2Connection", "sort_out"]
 
 cdef extern from *:
     """
@@ -970,6 +971,56 @@ cdef long long _number(const uint8_t *digits, size_t size) noexcept:
             return BAD_LENGTH
         number = 10 * number + digits[index] - 48
     return number
+
+
+def sort_out(bytes joined not None, dict plain not None):
+    """See proxy.http2.joined."""
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(joined)
+    cdef const uint8_t *end = at + PyBytes_GET_SIZE(joined)
+    cdef size_t name_size, size
+    cdef Py_ssize_t count = 0
+    cdef list others = []
+    cdef bytes name
+    # A line is four bytes longer than its field, and a field in the piece eight.
+    cdef bytes lines = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(joined))
+    cdef uint8_t *begin = <uint8_t *>PyBytes_AS_STRING(lines)
+    cdef uint8_t *to = begin
+    while at < end:
+        name_size = _read_length(at)
+        size = _read_length(at + 4)
+        at += 8
+        name = PyBytes_FromStringAndSize(<const char *>at, name_size)
+        if name in plain and _is_clean(at + name_size, size):
+            memcpy(to, at, name_size)
+            to += name_size
+            to[0] = 58
+            to[1] = 32
+            memcpy(to + 2, at + name_size, size)
+            to += 2 + size
+            to[0] = 13
+            to[1] = 10
+            to += 2
+            count += 1
+        elif count and name_size and at[0] == 58:
+            return b"", 0, split_fields(joined)
+        else:
+            others.append((name, PyBytes_FromStringAndSize(<const char *>at + name_size, size)))
+        at += name_size + size
+    return PyBytes_FromStringAndSize(<const char *>begin, to - begin), count, others
+
+
+cdef bint _is_clean(const uint8_t *value, size_t size) noexcept:
+    cdef size_t index
+    if size and (value[0] == 32 or value[0] == 9 or value[size - 1] == 32 or value[size - 1] == 9):
+        return False
+    for index in range(size):
+        if (value[index] < 32 and value[index] != 9) or value[index] == 127:
+            return False
+    return True
+
+
+cdef size_t _read_length(const uint8_t *at) noexcept:
+    return <size_t>at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]
 
 
 # ---- what the library calls

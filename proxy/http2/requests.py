@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from proxy.http2 import sort_out
 from proxy.http2.events import Fields
 from proxy.http2.fields import Malformed, are_clean, check_field
-from proxy.http2.joined import split_fields
 from proxy.message import fields as kinds
 from proxy.message.errors import BadRequest
 from proxy.message.grpc import is_grpc, timeout_of
@@ -29,9 +29,15 @@ _METHODS: Final = frozenset(
 """Those that the HTTP/1.1 side takes."""
 _REFUSED: Final = {b"CONNECT": "ConnectRefused", b"TRACE": "TraceRefused"}
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
+_MAX_PLAIN: Final = 4096
 _MAX_KNOWN: Final = 4
 _MAX_REMEMBERED: Final = 2048
 """Bytes of a head that is remembered: with the copy that is sent on, 16 KiB in all for a connection."""
+
+
+_plain: dict[bytes, bool] = {}
+"""Names seen of fields that are passed on as they are, whoever sends them and whatever they say; bounded, since clients
+make them up."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -77,10 +83,10 @@ class RequestReader:
         return self._read(head, path, others, ended, settings)
 
     def _read(self, head: RequestHead, path: bytes, others: bytes, ended: bool, settings: Settings) -> Request:
-        fields = split_fields(others)
+        lines, count, fields = sort_out(others, _plain)
         if path:
             fields.insert(0, (b":path", path))
-        protocol = read_request(head, fields, ended=ended, settings=settings)
+        protocol = read_request(head, fields, ended=ended, settings=settings, lines=lines, count=count)
         request = _USUAL
         if protocol:
             request = Request(protocol)
@@ -100,9 +106,11 @@ class RequestReader:
         self._known.clear()
 
 
-def read_request(head: RequestHead, fields: Fields, *, ended: bool, settings: Settings) -> bytes:
+def read_request(
+    head: RequestHead, fields: Fields, *, ended: bool, settings: Settings, lines: bytes = b"", count: int = 0
+) -> bytes:
     """Fill ``head`` (a fresh or used one) from the fields of a request; the protocol of an extended CONNECT (RFC 8441),
-    else nothing. ``ended``: no body follows.
+    else nothing. ``ended``: no body follows. ``lines`` are ``count`` fields more; see ``sort_out``.
 
     Raises:
         Malformed: it is no request.
@@ -114,7 +122,12 @@ def read_request(head: RequestHead, fields: Fields, *, ended: bool, settings: Se
     target = head.target = pseudo.get(b":path", b"")
     protocol = pseudo.get(b":protocol", b"")
     _check_pseudo(pseudo, method, target, protocol)
-    lines = _take_fields(head, fields, len(pseudo), pseudo.get(b":authority", b""), settings)
+    first = _take_fields(head, fields[len(pseudo) :], pseudo.get(b":authority", b""))
+    lines = b"".join(first) + lines
+    if len(lines) > settings.max_header_bytes:
+        raise BadRequest("HeadersTooLarge", 431)
+    if len(first) + count > settings.max_header_fields:
+        raise BadRequest("TooManyHeaders", 431)
     if len(target) + len(method) > settings.max_request_line:
         raise BadRequest("RequestLineTooLong", 414)
     if method == b"CONNECT" and protocol == b"websocket" and not ended:
@@ -163,7 +176,7 @@ def _check_pseudo(pseudo: dict[bytes, bytes], method: bytes, target: bytes, prot
         raise Malformed("BadAuthority")
 
 
-def _take_fields(head: RequestHead, fields: Fields, start: int, authority: bytes, settings: Settings) -> bytes:
+def _take_fields(head: RequestHead, fields: Fields, authority: bytes) -> list[bytes]:
     """The header lines, beginning with Host."""
     if authority:
         head.add_field(b"host", authority)
@@ -172,7 +185,7 @@ def _take_fields(head: RequestHead, fields: Fields, start: int, authority: bytes
         parts = []
     cookies: list[bytes] = []
     add = head.add_field
-    for name, value in fields[start:] if start else fields:
+    for name, value in fields:
         check_field(name, value)
         if name == b"cookie":
             cookies.append(value)
@@ -183,17 +196,14 @@ def _take_fields(head: RequestHead, fields: Fields, start: int, authority: bytes
             continue
         add(name, value)
         parts.append(b"%b: %b\r\n" % (name, value))
+        if kinds.REQUEST_KINDS.get(name) == kinds.FORWARD and len(_plain) < _MAX_PLAIN:
+            _plain[name] = True
     if cookies:
         # Crumbs of one field (RFC 9113 section 8.2.3).
         parts.append(b"cookie: %b\r\n" % b"; ".join(cookies))
-    lines = b"".join(parts)
-    if not are_clean(lines, len(parts)):
+    if not are_clean(b"".join(parts), len(parts)):
         raise Malformed("BadHeaderValue")
-    if len(lines) > settings.max_header_bytes:
-        raise BadRequest("HeadersTooLarge", 431)
-    if len(parts) > settings.max_header_fields:
-        raise BadRequest("TooManyHeaders", 431)
-    return lines
+    return parts
 
 
 def _settle_websocket(head: RequestHead, lines: bytes) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.http2 import CODEC, sort_out
 from proxy.http2.fields import Malformed
 from proxy.http2.joined import join_fields, split_fields, take_path
+from proxy.http2.joined import sort_out as pure_sort_out
 from proxy.http2.requests import Request, RequestReader, read_request
 from proxy.message.errors import BadRequest, MessageError
 from proxy.message.request import RequestHead
@@ -70,7 +74,8 @@ def outcome(head: RequestHead, read: object) -> tuple[object, ...]:
         head.method,
         head.target,
         head.host,
-        head.lines,
+        # Fields of one name keep their order; between names it means nothing (RFC 9110 section 5.3).
+        sorted(head.lines.splitlines(keepends=True), key=lambda line: line.partition(b":")[0]),
         head.special,
         head.plain,
         head.content_length,
@@ -110,6 +115,58 @@ def test_what_is_known_of_earlier_heads_changes_nothing(
             assert outcome(used, request.protocol) == expected
             assert request.is_grpc == (method == b"POST" and (b"content-type", b"application/grpc") in more)
             assert request.timeout == (5.0 if request.is_grpc and (b"grpc-timeout", b"5S") in more else 0.0)
+
+
+SORTERS = [
+    pytest.param(pure_sort_out, id="Python"),
+    pytest.param(sort_out, id="libnghttp2", marks=pytest.mark.skipif(CODEC == "h2", reason="built without libnghttp2")),
+]
+PLAIN = {b"x": True, b"accept": True, b"": True}
+
+
+@pytest.mark.parametrize("sorter", SORTERS)
+@pytest.mark.parametrize(
+    ("fields", "lines", "others"),
+    [
+        ([], [], []),
+        ([(b"x", b"1"), (b"y", b"2"), (b"accept", b"*/*"), (b"x", b"")], [0, 2, 3], [1]),
+        ([(b":path", b"/"), (b"x", b"1"), (b"cookie", b"a")], [1], [0, 2]),
+        ([(b"x", b"1"), (b":path", b"/")], [], [0, 1]),
+        ([(b"y", b"1"), (b":path", b"/"), (b"x", b"1")], [2], [0, 1]),
+        ([(b"x", b" a"), (b"x", b"a\t"), (b"x", b"a b\tc")], [2], [0, 1]),
+        ([(b"x", b"a\nb"), (b"x", b"a\r"), (b"x", b"\0"), (b"x", b"\x1f"), (b"x", b"\x7f")], [], [0, 1, 2, 3, 4]),
+        ([(b"x", b"\x80\xff"), (b"X", b"1"), (b"", b"nameless"), (b"x", b" ")], [0, 2], [1, 3]),
+    ],
+)
+def test_fields_that_ask_for_no_thought_become_lines(
+    sorter: Any, fields: list[tuple[bytes, bytes]], lines: list[int], others: list[int]
+) -> None:
+    """Only known names with clean values; and a pseudo-header field that comes late stays where it came."""
+    assert sorter(join_fields(fields), PLAIN) == (
+        b"".join(b"%b: %b\r\n" % fields[index] for index in lines),
+        len(lines),
+        [fields[index] for index in others],
+    )
+
+
+@given(fields=FIELDS)
+def test_both_builds_sort_fields_in_the_same_way(fields: list[tuple[bytes, bytes]]) -> None:
+    """Whatever the fields; in the pure build there is but one."""
+    joined = join_fields(fields)
+    assert sort_out(joined, PLAIN) == pure_sort_out(joined, PLAIN)
+
+
+def test_cookies_are_counted_as_one_field() -> None:
+    """Browsers send a field per cookie, which is one for the backend."""
+    reader, head, settings = RequestReader(), RequestHead(), Settings(max_header_fields=4)
+    crumbs = [(b"cookie", b"%d=%d" % (index, index)) for index in range(50)]
+    for _ in range(2):
+        reader.read(
+            head, b"/", join_fields([*PSEUDO, *crumbs, (b"a", b"1"), (b"b", b"1")]), ended=True, settings=settings
+        )
+        with pytest.raises(BadRequest, match="TooManyHeaders"):
+            more = [(name, b"1") for name in (b"a", b"b", b"c", b"d")]
+            reader.read(head, b"/", join_fields([*PSEUDO, *more]), ended=True, settings=settings)
 
 
 def test_other_settings_are_heeded_at_once() -> None:
