@@ -40,6 +40,19 @@ def _slow(seconds: float) -> Script:
     return script
 
 
+def _holding(gate: asyncio.Event) -> Script:
+    """Holds requests for ``/hold`` until the gate is open."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        while head := await conversation.read_head():
+            backend.heads.append(head)
+            if b"/hold" in head:
+                await gate.wait()
+            conversation.send(OK)
+
+    return script
+
+
 async def test_round_robin_gives_each_endpoint_the_same() -> None:
     """The default, over many connections."""
     async with AsyncExitStack() as stack:
@@ -53,16 +66,8 @@ async def test_round_robin_gives_each_endpoint_the_same() -> None:
 async def test_least_requests_leaves_a_busy_endpoint_alone() -> None:
     """While one endpoint holds requests, the others get the new ones."""
     gate = asyncio.Event()
-
-    async def held(conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            if b"/hold" in head:
-                await gate.wait()
-            conversation.send(OK)
-
     async with AsyncExitStack() as stack:
-        backends = await _backends(stack, *[held] * 3)
+        backends = await _backends(stack, *[_holding(gate)] * 3)
         proxy = await _proxy(stack, backends, Balance(method="least_requests"))
         holding = asyncio.gather(*(_ask(proxy, [request("GET", "/hold")]) for _ in range(2)))
         await eventually(lambda: sum(len(backend.heads) for backend in backends) == 2, "two are held")
@@ -78,16 +83,8 @@ async def test_least_requests_leaves_a_busy_endpoint_alone() -> None:
 async def test_random_of_two_leaves_the_busiest_alone() -> None:
     """An endpoint that holds a request loses against each of the others."""
     gate = asyncio.Event()
-
-    async def held(conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            if b"/hold" in head:
-                await gate.wait()
-            conversation.send(OK)
-
     async with AsyncExitStack() as stack:
-        backends = await _backends(stack, *[held] * 3)
+        backends = await _backends(stack, *[_holding(gate)] * 3)
         proxy = await _proxy(stack, backends, Balance(method="random_two"))
         holding = asyncio.gather(_ask(proxy, [request("GET", "/hold")]))
         await eventually(lambda: any(backend.heads for backend in backends), "one is held")

@@ -13,23 +13,10 @@ import trustme
 from proxy.table import Settings
 from tests.support.backend import Backend, Conversation, raw_backend
 from tests.support.clients import silent
-from tests.support.failing import OK, answers, client_of, endpoint_of, eventually, hangs, quiet, request, status
+from tests.support.failing import Gate, answers, client_of, endpoint_of, eventually, hangs, quiet, request, status
 from tests.support.proxy import HOST, RawClient, RunningProxy, one_route, running_proxy
 
 UPGRADE = request("GET", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-
-
-class Held:
-    """A backend script that answers once told to."""
-
-    def __init__(self) -> None:
-        self.answer = asyncio.Event()
-
-    async def script(self, conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            await self.answer.wait()
-            conversation.send(OK)
 
 
 async def _is_refused(proxy: RunningProxy) -> bool:
@@ -92,9 +79,9 @@ async def test_idle_connections_are_closed_after_the_delay_and_not_before() -> N
 
 async def test_what_is_under_way_finishes() -> None:
     """A response that takes longer than the delay comes whole, and the drain waits for it."""
-    held = Held()
+    gate = Gate()
     async with (
-        raw_backend(held.script) as backend,
+        raw_backend(gate) as backend,
         running_proxy(one_route([backend.port])) as proxy,
         client_of(proxy) as client,
     ):
@@ -103,7 +90,7 @@ async def test_what_is_under_way_finishes() -> None:
         draining = asyncio.get_running_loop().create_task(proxy.worker.drain(0.0, 5))
         await asyncio.sleep(0.15)
         assert not draining.done()
-        held.answer.set()
+        gate.open.set()
         answer = await client.read_to_end()
         assert status(answer) == 200
         assert answer.endswith(b"ok")

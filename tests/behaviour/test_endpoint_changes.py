@@ -13,6 +13,7 @@ from tests.support.clients import reset
 from tests.support.failing import (
     CLUSTER,
     OK,
+    Gate,
     answers,
     client_of,
     cluster_of,
@@ -32,27 +33,12 @@ def _with_ports(table: Table, ports: Sequence[int]) -> Table:
     return msgspec.structs.replace(table, clusters={CLUSTER: Cluster(endpoints=endpoints)})
 
 
-class Held:
-    """A backend script that answers once told to, and records when its connections end."""
-
-    def __init__(self) -> None:
-        self.answer = asyncio.Event()
-        self.ended = 0
-
-    async def script(self, conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            await self.answer.wait()
-            conversation.send(OK)
-        self.ended += 1
-
-
 async def test_an_endpoint_that_leaves_finishes_what_it_has_and_gets_nothing_new() -> None:
     """The request under way ends well, then its connection closes; idle connections close at once."""
-    held = Held()
-    held.answer.set()
+    gate = Gate()
+    gate.open.set()
     async with (
-        raw_backend(held.script) as old,
+        raw_backend(gate) as old,
         raw_backend(answers()) as new,
         running_proxy(one_route([old.port])) as proxy,
         client_of(proxy) as client,
@@ -63,19 +49,19 @@ async def test_an_endpoint_that_leaves_finishes_what_it_has_and_gets_nothing_new
         for each in (client, other):
             await each.read_response()
         assert len(endpoint_of(proxy).idle) == 2
-        held.answer.clear()
+        gate.open.clear()
         client.send(request())
         await eventually(lambda: len(old.heads) == 3, "a request is under way")
         leaving = endpoint_of(proxy)
         proxy.publish(_with_ports(proxy.table, [new.port]))
-        await eventually(lambda: held.ended == 1, "the idle connection is closed")
+        await eventually(lambda: gate.ended == 1, "the idle connection is closed")
         for _ in range(5):
             other.send(request())
             assert status((await other.read_response())[0]) == 200
         assert len(new.heads) == 5
-        held.answer.set()
+        gate.open.set()
         assert status((await client.read_response())[0]) == 200
-        await eventually(lambda: held.ended == 2, "the busy connection is closed after its response")
+        await eventually(lambda: gate.ended == 2, "the busy connection is closed after its response")
         assert leaving.active == 0
         assert not leaving.idle
         await quiet(proxy, connections=2)
@@ -106,18 +92,18 @@ async def test_an_endpoint_that_stays_keeps_its_connections() -> None:
 
 async def test_a_cluster_that_is_removed_while_in_use_finishes_first() -> None:
     """Its request ends well; the next one finds the route without endpoints."""
-    held = Held()
+    gate = Gate()
     async with (
-        raw_backend(held.script) as backend,
+        raw_backend(gate) as backend,
         running_proxy(one_route([backend.port])) as proxy,
         client_of(proxy) as client,
     ):
         client.send(request())
         await eventually(lambda: bool(backend.heads), "the request is under way")
         proxy.publish(msgspec.structs.replace(proxy.table, clusters={}))
-        held.answer.set()
+        gate.open.set()
         assert status((await client.read_response())[0]) == 200
-        await eventually(lambda: held.ended == 1, "its connection is closed")
+        await eventually(lambda: gate.ended == 1, "its connection is closed")
         client.send(request())
         assert status((await client.read_response())[0]) == 503
         await quiet(proxy, connections=1)
@@ -125,16 +111,16 @@ async def test_a_cluster_that_is_removed_while_in_use_finishes_first() -> None:
 
 async def test_a_whole_table_removed_in_use_finishes_first() -> None:
     """A request keeps the table it began with."""
-    held = Held()
+    gate = Gate()
     async with (
-        raw_backend(held.script) as backend,
+        raw_backend(gate) as backend,
         running_proxy(one_route([backend.port])) as proxy,
         client_of(proxy) as client,
     ):
         client.send(request())
         await eventually(lambda: bool(backend.heads), "the request is under way")
         proxy.publish(Table(settings=proxy.table.settings))
-        held.answer.set()
+        gate.open.set()
         assert status((await client.read_response())[0]) == 200
         client.send(request())
         assert status((await client.read_response())[0]) == 404
@@ -161,8 +147,8 @@ async def test_a_request_whose_endpoint_leaves_while_it_is_dialled_is_sent_to_an
 
 async def test_a_dial_to_an_endpoint_that_left_is_not_pooled() -> None:
     """The connection comes up after both its request and its endpoint are gone: it is closed."""
-    held = Held()
-    async with raw_backend(held.script) as old, running_proxy(one_route([old.port])) as proxy:
+    gate = Gate()
+    async with raw_backend(gate) as old, running_proxy(one_route([old.port])) as proxy:
         client = await proxy.connect()
         await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
         member = next(iter(proxy.worker.connections._members))
@@ -172,7 +158,7 @@ async def test_a_dial_to_an_endpoint_that_left_is_not_pooled() -> None:
         member._exchange.client_gone()
         proxy.publish(_with_ports(proxy.table, []))
         reset(client)
-        await eventually(lambda: held.ended == 1, "the connection is closed again")
+        await eventually(lambda: gate.ended == 1, "the connection is closed again")
         assert not leaving.idle
         assert leaving.active == 0
         await quiet(proxy)

@@ -12,7 +12,7 @@ from proxy.server.http2 import Http2ServerConnection
 from proxy.table import Settings
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.clients import slow_client
-from tests.support.failing import OK, endpoint_of, eventually, hangs, quiet
+from tests.support.failing import OK, Gate, endpoint_of, eventually, hangs, quiet
 from tests.support.http2 import (
     CONTINUATION,
     GOAWAY,
@@ -39,24 +39,11 @@ def member_of(proxy: RunningProxy) -> Http2ServerConnection:
     return cast(Http2ServerConnection, member)
 
 
-class Held:
-    """A backend script that answers once told to."""
-
-    def __init__(self) -> None:
-        self.answer = asyncio.Event()
-
-    async def script(self, conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            await self.answer.wait()
-            conversation.send(OK)
-
-
 async def test_a_drain_says_goodbye_twice_and_loses_nothing() -> None:
     """A first GOAWAY names no stream; a request that crosses it is served, as is what was under way; then the end."""
-    held = Held()
+    gate = Gate()
     async with (
-        raw_backend(held.script) as backend,
+        raw_backend(gate) as backend,
         running_proxy(one_route([backend.port], settings=quick())) as proxy,
         http2_client(proxy) as client,
     ):
@@ -69,7 +56,7 @@ async def test_a_drain_says_goodbye_twice_and_loses_nothing() -> None:
         await client.until(lambda: len(client.goaways) == 2)
         assert client.goaways == [(NO_ERROR, LAST_OF_ALL), (NO_ERROR, second)]
         assert not draining.done()
-        held.answer.set()
+        gate.open.set()
         for stream in (first, second):
             assert (await client.answer(stream)).body == b"ok"
         await client.until(lambda: client.ended)
@@ -79,9 +66,9 @@ async def test_a_drain_says_goodbye_twice_and_loses_nothing() -> None:
 
 async def test_a_request_after_the_last_stream_was_named_is_not_acted_on() -> None:
     """It reaches no backend, and no answer is made up: the client knows that it may send it elsewhere."""
-    held = Held()
+    gate = Gate()
     async with (
-        raw_backend(held.script) as backend,
+        raw_backend(gate) as backend,
         running_proxy(one_route([backend.port], settings=quick())) as proxy,
         http2_client(proxy) as client,
     ):
@@ -93,7 +80,7 @@ async def test_a_request_after_the_last_stream_was_named_is_not_acted_on() -> No
         await client.until(lambda: len(client.goaways) == 2)
         late = client.ask()
         await asyncio.sleep(0.05)
-        held.answer.set()
+        gate.open.set()
         assert (await client.answer(first)).body == b"ok"
         assert await draining == 0
         await client.until(lambda: client.ended)

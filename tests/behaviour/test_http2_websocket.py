@@ -141,6 +141,45 @@ async def test_a_backend_that_does_not_switch_opens_no_tunnel(response: bytes, s
         await quiet(proxy, connections=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "proof", "more", "status"),
+    [
+        (b"sec-websocket-accept", b" %b\t", b"", 200),
+        (b"Sec-WebSocket-Accept", b"%b", b"Sec-WebSocket-Accept: %b\r\n", 502),
+        (b"Sec-WebSocket-Accept", b"%b", b"Sec-WebSocket-Accept: x\r\n", 502),
+        (b"Sec-WebSocket-Accept", b"%b, x", b"", 502),
+        (b"Sec-WebSocket-Accept", b"%b=", b"", 502),
+        (b"X-Sec-WebSocket-Accept", b"%b", b"", 502),
+    ],
+)
+async def test_only_the_one_proof_of_the_key_opens_a_tunnel(
+    name: bytes, proof: bytes, more: bytes, status: int
+) -> None:
+    """Spaces around it and the spelling of its name aside. What is refused is no fault of the endpoint, and nothing of
+    what came behind it passes."""
+
+    async def script(conversation: Conversation, backend: Backend) -> None:
+        right = switch(await conversation.read_head())
+        accept = right.partition(b"Accept: ")[2].partition(b"\r\n")[0]
+        lines = (name + b":" + proof + b"\r\n" + more).replace(b"%b", accept)
+        conversation.send(right.replace(b"Sec-WebSocket-Accept: %b\r\n" % accept, lines) + b"early")
+        await conversation.reader.read()
+
+    async with (
+        raw_backend(script) as backend,
+        running_proxy(one_route([backend.port], settings=H2C)) as proxy,
+        http2_client(proxy) as client,
+    ):
+        stream = connect(client)
+        answer = client.answers[stream]
+        await client.until(lambda: answer.body == b"early" if status == 200 else answer.ended)
+        assert answer.status == status
+        assert not endpoint_of(proxy).suspect
+        if status == 502:
+            assert b"early" not in answer.body
+            await quiet(proxy, connections=1)
+
+
 async def test_other_protocols_are_refused() -> None:
     """Only WebSocket is tunnelled; plain CONNECT and others are 405, and reach nobody."""
     async with (

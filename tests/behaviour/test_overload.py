@@ -8,24 +8,10 @@ import msgspec
 import pytest
 
 from proxy.table import Affinity, Balance, Cluster, HashPart, Host, Policy, RateLimit, Respond, Route, Settings, Table
-from tests.support.backend import Backend, Conversation, fixed, raw_backend
+from tests.support.backend import Backend, fixed, raw_backend
 from tests.support.clients import ask, get, read_reply, reset, within
-from tests.support.failing import CLUSTER, OK, cluster_of, eventually, quiet, refusing_port, turn_to
+from tests.support.failing import CLUSTER, OK, Gate, cluster_of, eventually, quiet, refusing_port, turn_to
 from tests.support.proxy import HOST, RawClient, RunningProxy, one_route, running_proxy
-
-
-class Gate:
-    """A backend that holds every request until it is opened."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-
-    async def __call__(self, conversation: Conversation, backend: Backend) -> None:
-        while head := await conversation.read_head():
-            backend.heads.append(head)
-            await conversation.read_body(head)
-            await self.open.wait()
-            conversation.send(OK)
 
 
 def bounded(ports: list[int], limit: int, **changes: object) -> Table:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ingress.publish import Publisher, Supervisor, open_listeners
 from proxy.table import Policy, RateLimit, Settings, Table
-from proxy.table.feed import Ack, FrameDecoder, Stats, Up, difference, encode_frame
+from proxy.table.feed import Ack, FrameDecoder, Up, difference, encode_frame
 from tests.support.backend import fixed, raw_backend
 from tests.support.clients import ask, get, read_reply
 from tests.support.process import proxy_process
 from tests.support.proxy import RawClient, one_route, running_proxy
+from tests.support.workers import supervised_workers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SLOW = RateLimit(key="test", rate=0.01, burst=4)
@@ -91,51 +91,16 @@ async def test_the_limit_holds_for_all_worker_processes_together() -> None:
     assert statuses.count(200) + statuses.count(429) == 60
 
 
-class _Deaf:
-    """A listener of the feed that needs to hear nothing."""
-
-    def acknowledged(self, worker: int, generation: int) -> None:
-        pass
-
-    def refused(self, worker: int, generation: int, reason: str, *, final: bool) -> None:
-        raise AssertionError(reason)
-
-    def counted(self, worker: int, stats: Stats) -> None:
-        pass
-
-    def ended(self, worker: int) -> None:
-        pass
-
-
 async def test_what_was_spent_outlives_the_worker_that_counted() -> None:
     """Under the supervisor, over one port that two workers share: when both are killed, their successors go on."""
-    listeners = open_listeners(bind=["127.0.0.1"], ports=[("http", 0)], workers=2)
-    port = listeners[0][0].port
-    publisher = Publisher()
-
-    async def serving(supervisor: Supervisor, *, not_by: set[int | None]) -> set[int | None]:
-        async with asyncio.timeout(15):
-            while not all(worker.generation and worker.pid not in not_by for worker in supervisor.workers):
-                await asyncio.sleep(0.01)
-        return {worker.pid for worker in supervisor.workers}
-
-    async with raw_backend(fixed(OK)) as backend:
-        publisher.publish(_limited(backend.port, RateLimit(key="test", rate=0.01, burst=19)))
-        supervisor = Supervisor(listeners=listeners, publisher=publisher, listener=_Deaf())
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(supervisor.run())
-            pids = await serving(supervisor, not_by=set())
-            before = [(await _statuses(port, 1))[0] for _ in range(15)]
-            for pid in pids:
-                assert pid is not None
-                os.kill(pid, signal.SIGKILL)
-            await serving(supervisor, not_by=pids)
-            after = [(await _statuses(port, 1))[0] for _ in range(15)]
-            supervisor.kill()
-            await task
-        for own in listeners:
-            for listener in own:
-                listener.socket.close()
+    limit = RateLimit(key="test", rate=0.01, burst=19)
+    async with raw_backend(fixed(OK)) as backend, supervised_workers(_limited(backend.port, limit), 2) as workers:
+        before = [(await _statuses(workers.port, 1))[0] for _ in range(15)]
+        killed = workers.pids
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        await workers.serving(not_by=killed)
+        after = [(await _statuses(workers.port, 1))[0] for _ in range(15)]
     assert before == [200] * 15
     assert after == [200] * 5 + [429] * 10
 

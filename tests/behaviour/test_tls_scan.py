@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,15 +16,12 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from ingress.publish.feed import Publisher
-from ingress.publish.sockets import open_listeners
-from ingress.publish.supervisor import Supervisor
 from proxy.table import Certificate, ClientCertificates, Settings, Table
-from proxy.table.feed import Stats
 from tests.behaviour.test_tls_termination import AUTHORITY, OK, secured
 from tests.support.backend import fixed, raw_backend
 from tests.support.proxy import HOST, running_proxy
 from tests.support.scan import Finding, scan, sslyze_folder
+from tests.support.workers import supervised_workers
 
 WORKERS = 3
 RSA = "rsa.example.com"
@@ -67,52 +63,17 @@ def two_hosts(port: int) -> Table:
     return msgspec.structs.replace(table, certificates=certificates, server_names=server_names)
 
 
-class _Deaf:
-    """A listener of the feed that needs to hear nothing."""
-
-    def acknowledged(self, worker: int, generation: int) -> None:
-        pass
-
-    def refused(self, worker: int, generation: int, reason: str, *, final: bool) -> None:
-        raise AssertionError(reason)
-
-    def counted(self, worker: int, stats: Stats) -> None:
-        pass
-
-    def ended(self, worker: int) -> None:
-        pass
-
-
-@asynccontextmanager
-async def serving(table: Table) -> AsyncIterator[int]:
-    """The https port of worker processes under their supervisor."""
-    listeners = open_listeners(bind=["127.0.0.1"], ports=[("https", 0)], workers=WORKERS)
-    publisher = Publisher()
-    publisher.publish(table)
-    supervisor = Supervisor(listeners=listeners, publisher=publisher, listener=_Deaf())
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(supervisor.run())
-            try:
-                async with asyncio.timeout(15):
-                    while not all(worker.generation for worker in supervisor.workers):
-                        await asyncio.sleep(0.01)
-                yield listeners[0][0].port
-            finally:
-                supervisor.kill()
-    finally:
-        for own in listeners:
-            for listener in own:
-                listener.socket.close()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def found() -> Mapping[str, Finding]:
     """Everything at once, by server name."""
     sslyze_folder()
-    async with raw_backend(fixed(OK)) as backend, serving(two_hosts(backend.port)) as port:
+    async with (
+        raw_backend(fixed(OK)) as backend,
+        supervised_workers(two_hosts(backend.port), WORKERS, protocol="https") as workers,
+    ):
         many, one = await asyncio.gather(
-            scan(port, (HOST, RSA), (*COMMANDS, "resum_attempts=12")), scan(port, (STRANGER,), ("certinfo",))
+            scan(workers.port, (HOST, RSA), (*COMMANDS, "resum_attempts=12")),
+            scan(workers.port, (STRANGER,), ("certinfo",)),
         )
     return {**many, **one}
 

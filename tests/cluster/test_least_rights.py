@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 import pytest
-import trustme
 
+from tests.support.certificates import tls_secret
 from tests.support.cluster import CLASS, CONTROLLER_NAMESPACE, LIMITED, Cluster, until
 from tests.support.controller import controller
 from tests.support.pods import Pod
@@ -16,14 +13,6 @@ from tests.support.rights import chart_arguments, chart_namespaces, chart_object
 from tests.support.site import ingress_of, publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def tls_secret(name: str, host: str) -> dict[str, Any]:
-    leaf = trustme.CA().issue_cert(host)
-    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
-    parts = {"tls.crt": chain, "tls.key": leaf.private_key_pem.bytes()}
-    data = {key: base64.b64encode(value).decode() for key, value in parts.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name}, "data": data}
 
 
 async def test_the_rights_of_the_chart_are_enough(cluster: Cluster, pod: Pod) -> None:

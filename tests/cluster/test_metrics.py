@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import secrets
@@ -12,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
-import trustme
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.certificates import tls_secret
 from tests.support.clients import ask, get
 from tests.support.cluster import Cluster, until
 from tests.support.controller import Controller
@@ -58,14 +57,6 @@ class Series(NamedTuple):
     value: float
 
 
-def certificate(host: str) -> dict[str, str]:
-    """The data of a Secret."""
-    leaf = trustme.CA().issue_cert(host)
-    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
-    parts = {"tls.crt": chain, "tls.key": leaf.private_key_pem.bytes()}
-    return {key: base64.b64encode(part).decode() for key, part in parts.items()}
-
-
 async def scrape(running: Controller) -> list[Series]:
     status, text = await running.ask("/metrics")
     assert status == 200
@@ -91,8 +82,7 @@ def chosen(series: list[Series], name: str, selector: str) -> list[Series]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(cluster: Cluster, pyngress: Controller, pod: Pod) -> AsyncIterator[Controller]:
     """A controller that has answered 200, 404, 308, 502 and, after a second try, 200, and has a certificate."""
-    secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "metrics"}}
-    await cluster.apply(secret | {"data": certificate(f"tls.{SITE}")})
+    await cluster.apply(tls_secret("metrics", f"tls.{SITE}"))
     async with pods(cluster.address, "gone") as (gone,):
         pass
     await serve(cluster, "web", [pod])

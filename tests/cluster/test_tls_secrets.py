@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from typing import Any
 
 import pytest
 import trustme
 
+from tests.support.certificates import tls_secret
 from tests.support.cluster import Cluster, until
 from tests.support.controller import Controller
 from tests.support.pods import Pod
@@ -20,19 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 AUTHORITY = trustme.CA()
 
 
-def secret(name: str, *hosts: str, namespace: str = "default", **broken: bytes) -> dict[str, Any]:
-    leaf = AUTHORITY.issue_cert(*hosts)
-    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
-    parts = {"tls.crt": chain, "tls.key": leaf.private_key_pem.bytes()} | {
-        key.replace("_", "."): value for key, value in broken.items()
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": name, "namespace": namespace},
-        "data": {key: base64.b64encode(value).decode() for key, value in parts.items()},
-    }
+def secret(name: str, *hosts: str, key: str | None = None) -> dict[str, Any]:
+    return tls_secret(name, *hosts, authority=AUTHORITY, key=key)
 
 
 class Connection:
@@ -143,7 +132,7 @@ async def test_a_secret_may_come_after_its_ingress_and_go_before_it(
 async def test_a_broken_secret_harms_no_other_host(cluster: Cluster, pyngress: Controller, pod: Pod) -> None:
     """A key that is none, beside a good one in the same Ingress; it heals when it is mended."""
     good, bad = "good.example.com", "bad.example.com"
-    await cluster.apply(secret("good", good), secret("bad", bad, tls_key=b"no key"))
+    await cluster.apply(secret("good", good), secret("bad", bad, key="no key"))
     entries = [*tls("good", good), *tls("bad", bad)]
     await publish(cluster, "mixed", good, [pod], tls=entries)
     await publish(cluster, "mixed-bad", bad, [pod])

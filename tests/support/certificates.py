@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import ssl
+from typing import Any
 
 import trustme
 
 from proxy.table import Certificate
 
-__all__ = ["ca_pem", "pair", "server_context"]
+__all__ = ["ca_pem", "pair", "server_context", "tls_secret"]
 
 
 def ca_pem(authority: trustme.CA) -> str:
@@ -24,6 +25,19 @@ def pair(authority: trustme.CA, *names: str, days: float = 30) -> Certificate:
         chain_pem="".join(blob.bytes().decode() for blob in leaf.cert_chain_pems),
         key_pem=leaf.private_key_pem.bytes().decode(),
     )
+
+
+def tls_secret(name: str, *names: str, authority: trustme.CA | None = None, key: str | None = None) -> dict[str, Any]:
+    """A Secret with a certificate for ``names``, of an authority of its own unless one is given; ``key``: in place of
+    its key."""
+    made = pair(authority or trustme.CA(), *names)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name},
+        "stringData": {"tls.crt": made.chain_pem, "tls.key": made.key_pem if key is None else key},
+    }
 
 
 def server_context(

@@ -17,6 +17,7 @@ __all__ = [
     "IDEMPOTENT",
     "OK",
     "OTHERS",
+    "Gate",
     "answers",
     "client_of",
     "closes_after",
@@ -139,6 +140,22 @@ def answers(response: bytes = OK) -> Script:
             conversation.send(response)
 
     return script
+
+
+class Gate:
+    """A backend that holds every request until it is open. ``ended``: connections that ended."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.ended = 0
+
+    async def __call__(self, conversation: Conversation, backend: Backend) -> None:
+        while head := await conversation.read_head():
+            backend.heads.append(head)
+            backend.bodies.append(await conversation.read_body(head))
+            await self.open.wait()
+            conversation.send(OK)
+        self.ended += 1
 
 
 def closes_after(response: bytes, *, requests: int = 1) -> Script:
