@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from proxy.table import Settings
-from tests.support.backend import fixed, raw_backend
+from tests.support.backend import Backend, fixed, raw_backend
 from tests.support.clients import slow_client
 from tests.support.failing import client_of, endpoint_of, eventually, quiet, request, status
 from tests.support.proxy import RunningProxy, one_route, running_proxy
@@ -16,10 +18,20 @@ BIG = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + b"x" * SIZE
 MODEST = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
 
 
-def _squeeze(proxy: RunningProxy) -> None:
-    """Keep the kernel from taking much for clients that do not read."""
-    for member in proxy.worker.connections._members:
+@asynccontextmanager
+async def _squeezed(response: bytes, **settings: float) -> AsyncIterator[tuple[RunningProxy, Backend, socket.socket]]:
+    """A backend that sends ``response``, and a client for which the kernel takes hardly anything; nothing is left."""
+    async with (
+        raw_backend(fixed(response)) as backend,
+        running_proxy(one_route([backend.port], settings=Settings(**settings))) as proxy,  # type: ignore[arg-type]
+    ):
+        handle = await slow_client(proxy.port)
+        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
+        (member,) = proxy.worker.connections._members
         member.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        yield proxy, backend, handle
+        handle.close()
+        await quiet(proxy)
 
 
 async def _drain_slowly(handle: socket.socket, proxy: RunningProxy, step: int, seconds: float) -> int:
@@ -63,14 +75,7 @@ async def test_a_client_that_reads_nothing_is_cut_after_the_write_timeout() -> N
 
 async def test_a_client_that_does_not_take_the_end_is_cut_too() -> None:
     """The response is handed over whole, the endpoint free again: what the client leaves untaken has its time limit."""
-    settings = Settings(write_timeout=0.3)
-    async with (
-        raw_backend(fixed(MODEST)) as backend,
-        running_proxy(one_route([backend.port], settings=settings)) as proxy,
-    ):
-        handle = await slow_client(proxy.port)
-        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
-        _squeeze(proxy)
+    async with _squeezed(MODEST, write_timeout=0.3) as (proxy, backend, handle):
         handle.send(request())
         await eventually(lambda: len(backend.heads) == 1 and proxy.worker.runtime.active == 0, "the response is whole")
         (member,) = proxy.worker.connections._members
@@ -82,19 +87,11 @@ async def test_a_client_that_does_not_take_the_end_is_cut_too() -> None:
         await asyncio.sleep(0.2)
         await proxy.tick()
         await quiet(proxy)
-        handle.close()
 
 
 async def test_a_client_that_closes_its_request_side_and_reads_nothing_is_cut() -> None:
     """``Connection: close`` with an untaken response is no way to stay for ever either."""
-    settings = Settings(write_timeout=0.3)
-    async with (
-        raw_backend(fixed(MODEST)) as backend,
-        running_proxy(one_route([backend.port], settings=settings)) as proxy,
-    ):
-        handle = await slow_client(proxy.port)
-        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
-        _squeeze(proxy)
+    async with _squeezed(MODEST, write_timeout=0.3) as (proxy, backend, handle):
         handle.send(request("GET", fields=b"Connection: close\r\n"))
         await eventually(lambda: len(backend.heads) == 1 and proxy.worker.runtime.active == 0, "the response is whole")
         await proxy.tick()
@@ -103,41 +100,23 @@ async def test_a_client_that_closes_its_request_side_and_reads_nothing_is_cut() 
         await asyncio.sleep(0.35)
         await proxy.tick()
         await quiet(proxy)
-        handle.close()
 
 
 async def test_a_slow_client_that_keeps_reading_keeps_its_response() -> None:
     """Well above the minimum rate nobody is cut, however often the write timeout goes by."""
-    settings = Settings(write_timeout=0.2, body_min_rate=10_000)
-    async with (
-        raw_backend(fixed(BIG)) as backend,
-        running_proxy(one_route([backend.port], settings=settings)) as proxy,
-    ):
-        handle = await slow_client(proxy.port)
-        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
-        _squeeze(proxy)
+    async with _squeezed(BIG, write_timeout=0.2, body_min_rate=10_000) as (proxy, _, handle):
         handle.send(request())
         assert await _drain_slowly(handle, proxy, 65536, 1.0) > 500_000
         assert proxy.worker.runtime.active == 1
-        handle.close()
-        await quiet(proxy)
 
 
 async def test_a_client_that_takes_bytes_one_by_one_is_cut() -> None:
     """Below the minimum rate progress does not count."""
-    settings = Settings(write_timeout=0.2, body_min_rate=1_000_000)
-    async with (
-        raw_backend(fixed(BIG)) as backend,
-        running_proxy(one_route([backend.port], settings=settings)) as proxy,
-    ):
-        handle = await slow_client(proxy.port)
-        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
-        _squeeze(proxy)
+    async with _squeezed(BIG, write_timeout=0.2, body_min_rate=1_000_000) as (proxy, _, handle):
         handle.send(request())
         await eventually(lambda: proxy.worker.runtime.active == 1, "the request is under way")
         await _drain_slowly(handle, proxy, 100, 0.6)
         await quiet(proxy)
-        handle.close()
 
 
 async def test_a_slow_client_costs_another_nothing() -> None:
@@ -160,10 +139,7 @@ async def test_a_slow_client_costs_another_nothing() -> None:
 
 async def test_requests_behind_an_untaken_response_wait() -> None:
     """A client that asks and asks without reading gets no second response into memory."""
-    async with raw_backend(fixed(MODEST)) as backend, running_proxy(one_route([backend.port])) as proxy:
-        handle = await slow_client(proxy.port)
-        await eventually(lambda: len(proxy.worker.connections) == 1, "the client is there")
-        _squeeze(proxy)
+    async with _squeezed(MODEST) as (proxy, backend, handle):
         (member,) = proxy.worker.connections._members
         for _ in range(50):
             handle.send(request())
@@ -171,5 +147,3 @@ async def test_requests_behind_an_untaken_response_wait() -> None:
         await asyncio.sleep(0.1)
         assert member.transport.get_write_buffer_size() < 1_000_000
         assert len(backend.heads) < 6
-        handle.close()
-        await quiet(proxy)

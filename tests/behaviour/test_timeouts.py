@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
@@ -12,12 +13,24 @@ from proxy.table import Settings
 from tests.support.backend import raw_backend
 from tests.support.clients import silent
 from tests.support.failing import answers, client_of, endpoint_of, eventually, hangs, quiet, request, status
-from tests.support.proxy import RunningProxy, one_route, running_proxy
+from tests.support.proxy import RawClient, RunningProxy, one_route, running_proxy
 
 
 async def _wait(proxy: RunningProxy, seconds: float) -> None:
     await asyncio.sleep(seconds)
     await proxy.tick()
+
+
+async def _drip(proxy: RunningProxy, client: RawClient, pieces: Iterable[bytes]) -> float:
+    """Send one after the other, 20 ms apart, until the proxy says something; the seconds that it took."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for piece in pieces:
+        client.send(piece)
+        await _wait(proxy, 0.02)
+        if not await silent(client, 0.001):
+            break
+    return loop.time() - started
 
 
 async def test_a_client_that_says_nothing_is_closed_silently() -> None:
@@ -47,13 +60,7 @@ async def test_dripping_a_head_wins_no_time() -> None:
     """The limit counts from the first byte of the head, however steadily further ones come."""
     async with running_proxy(one_route([], settings=Settings(header_timeout=0.3))) as proxy, client_of(proxy) as client:
         client.send(b"GET / HTTP/1.1\r\n")
-        started = asyncio.get_running_loop().time()
-        for number in range(40):
-            client.send(b"X-%d: y\r\n" % number)
-            await _wait(proxy, 0.02)
-            if not await silent(client, 0.001):
-                break
-        assert 0.25 < asyncio.get_running_loop().time() - started < 0.6
+        assert 0.25 < await _drip(proxy, client, [b"X-%d: y\r\n" % number for number in range(40)]) < 0.6
         client.close()
         await quiet(proxy)
 
@@ -126,13 +133,7 @@ async def test_a_body_that_drips_is_answered_408() -> None:
         client_of(proxy) as client,
     ):
         client.send(request("POST", fields=b"Content-Length: 1000000\r\n"))
-        started = asyncio.get_running_loop().time()
-        for _ in range(40):
-            client.send(b"x")
-            await _wait(proxy, 0.02)
-            if not await silent(client, 0.001):
-                break
-        assert 0.15 < asyncio.get_running_loop().time() - started < 0.5
+        assert 0.15 < await _drip(proxy, client, [b"x"] * 40) < 0.5
         client.close()
         await quiet(proxy)
 

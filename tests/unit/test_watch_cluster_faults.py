@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import pytest
 
 from ingress.kube import KubeError
 from ingress.watch.kinds import CLUSTER_KINDS, NAMED_KINDS, NAMESPACED_KINDS, NAMESPACES
+from ingress.watch.pace import Pace
 from tests.support.apiserver import ApiServer, api_server, ingress, service
 from tests.support.apiserver.kinds import resource_of
 from tests.support.kube_client import until
@@ -33,11 +34,21 @@ def arrange(server: ApiServer) -> None:
         server.put(ingress(name, f"{name}.example"))
 
 
-async def rearranged(seen: Watched, calls_before: int) -> None:
+@asynccontextmanager
+async def arranged(*, bookmark_interval: float = 60.0, pace: Pace = FAST) -> AsyncIterator[tuple[ApiServer, Watched]]:
+    """A server with three Ingresses, and what is in step with it: nothing was told since."""
+    async with api_server(bookmark_interval=bookmark_interval) as server:
+        arrange(server)
+        async with watched(server, pace=pace) as seen:
+            seen.told.clear()
+            yield server, seen
+
+
+async def rearranged(seen: Watched) -> None:
     """Exactly the differences were told."""
     expected = {"new": "new.example", "changed": "after.example", "same": "same.example"}
     await until(lambda: seen.hosts() == expected)
-    told = [change.key[1] for changes in seen.told[calls_before:] for change in changes]
+    told = [change.key[1] for changes in seen.told for change in changes]
     assert sorted(told) == ["changed", "gone", "new"]
 
 
@@ -48,55 +59,44 @@ def lists(server: ApiServer) -> int:
 @pytest.mark.parametrize("as_http", [False, True])
 async def test_a_version_that_is_too_old_is_listed_again(as_http: bool) -> None:
     """After a compaction, also of what was deleted meanwhile; told as an event or as a status."""
-    async with api_server() as server:
-        arrange(server)
+    async with arranged() as (server, seen):
         server.faults.gone_as_http = as_http
-        async with watched(server) as seen:
-            before = len(seen.told)
-            server.faults.fail(500, 8, verb="watch")
-            server.drop_connections()
-            rearrange(server)
-            server.compact()
-            await rearranged(seen, before)
-            assert lists(server) == 2
+        server.faults.fail(500, 8, verb="watch")
+        server.drop_connections()
+        rearrange(server)
+        server.compact()
+        await rearranged(seen)
+        assert lists(server) == 2
 
 
 async def test_a_watch_that_expires_is_listed_again() -> None:
     """The ERROR event comes in the middle of a watch."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            before = len(seen.told)
-            server.expire_watches()
-            rearrange(server)
-            await rearranged(seen, before)
+    async with arranged() as (server, seen):
+        server.expire_watches()
+        rearrange(server)
+        await rearranged(seen)
 
 
 async def test_a_broken_watch_goes_on_from_its_version() -> None:
     """Without a new list, and without missing what happened in between."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            before = len(seen.told)
-            server.drop_connections()
-            rearrange(server)
-            await rearranged(seen, before)
-            assert lists(server) == 1
+    async with arranged() as (server, seen):
+        server.drop_connections()
+        rearrange(server)
+        await rearranged(seen)
+        assert lists(server) == 1
 
 
 async def test_bookmarks_move_the_version() -> None:
     """A watch without events of its own survives a compaction that its bookmarks have passed."""
-    async with api_server(bookmark_interval=0.05) as server:
-        arrange(server)
-        async with watched(server) as seen:
-            for number in range(5):
-                server.put(service(f"s{number}"))
-            await asyncio.sleep(0.15)
-            server.compact()
-            server.drop_connections()
-            server.put(ingress("new", "new.example"))
-            await until(lambda: "new" in seen.hosts())
-            assert lists(server) == 1
+    async with arranged(bookmark_interval=0.05) as (server, seen):
+        for number in range(5):
+            server.put(service(f"s{number}"))
+        await asyncio.sleep(0.15)
+        server.compact()
+        server.drop_connections()
+        server.put(ingress("new", "new.example"))
+        await until(lambda: "new" in seen.hosts())
+        assert lists(server) == 1
 
 
 async def test_watches_end_themselves_in_time() -> None:
@@ -127,62 +127,48 @@ async def test_watches_that_end_at_once_are_not_hurried() -> None:
 
 async def test_a_stalled_watch_is_left() -> None:
     """Nothing comes, not even a bookmark: the connection may be dead."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server, pace=msgspec.structs.replace(FAST, inactivity=0.3)) as seen:
-            server.stall_watches()
-            before = len(seen.told)
-            rearrange(server)
-            await rearranged(seen, before)
-            assert lists(server) == 1
+    async with arranged(pace=msgspec.structs.replace(FAST, inactivity=0.3)) as (server, seen):
+        server.stall_watches()
+        rearrange(server)
+        await rearranged(seen)
+        assert lists(server) == 1
 
 
 async def test_a_server_that_is_away_changes_nothing() -> None:
     """What is known stays, nothing is told; when it is back, the differences are."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(
-            server,
-        ) as seen:
-            seen.want("s")
-            await asyncio.sleep(0.05)
-            before = len(seen.told)
-            await server.stop()
-            await seen.quiet(0.3)
-            assert len(seen.hosts()) == 3
-            assert seen.is_synced
-            rearrange(server)
-            await server.start()
-            await rearranged(seen, before)
+    async with arranged() as (server, seen):
+        seen.want("s")
+        await asyncio.sleep(0.05)
+        await server.stop()
+        await seen.quiet(0.3)
+        assert len(seen.hosts()) == 3
+        assert seen.is_synced
+        rearrange(server)
+        await server.start()
+        await rearranged(seen)
 
 
 async def test_a_server_that_forgot_its_history_while_away_is_listed_again() -> None:
     """As after ten minutes of absence."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            before = len(seen.told)
-            await server.stop()
-            rearrange(server)
-            server.compact()
-            await server.start()
-            await rearranged(seen, before)
+    async with arranged() as (server, seen):
+        await server.stop()
+        rearrange(server)
+        server.compact()
+        await server.start()
+        await rearranged(seen)
 
 
 async def test_a_server_that_comes_back_from_a_backup_is_listed_again() -> None:
     """It refuses versions that are still to come (504); what it has counts, though its versions are older."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            before = len(seen.told)
-            await server.stop()
-            rearrange(server)
-            server.storage.version = 2
-            server.compact()
-            refused = _refusing_what_is_to_come(seen)
-            await server.start()
-            await rearranged(seen, before)
-            assert "ingresses" in " ".join(refused)
+    async with arranged() as (server, seen):
+        await server.stop()
+        rearrange(server)
+        server.storage.version = 2
+        server.compact()
+        refused = _refusing_what_is_to_come(seen)
+        await server.start()
+        await rearranged(seen)
+        assert "ingresses" in " ".join(refused)
 
 
 def _refusing_what_is_to_come(seen: Watched) -> list[str]:
@@ -203,13 +189,10 @@ def _refusing_what_is_to_come(seen: Watched) -> list[str]:
 
 async def test_events_that_come_twice_are_told_once() -> None:
     """Some servers do that under load."""
-    async with api_server() as server:
-        arrange(server)
+    async with arranged() as (server, seen):
         server.faults.duplicate_events = True
-        async with watched(server) as seen:
-            before = len(seen.told)
-            rearrange(server)
-            await rearranged(seen, before)
+        rearrange(server)
+        await rearranged(seen)
 
 
 async def test_events_that_are_out_of_date_are_passed_over() -> None:
@@ -241,16 +224,13 @@ async def test_events_that_are_out_of_date_are_passed_over() -> None:
 )
 async def test_a_line_that_cannot_be_read_is_made_up_for(line: bytes) -> None:
     """It may have been an event: a new list brings what it would have said."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            before = len(seen.told)
-            for watch in server.state.watches:
-                if watch.resource.plural == "ingresses":
-                    watch._pending.append(line + b"\n")
-                    watch.end()
-            rearrange(server)
-            await rearranged(seen, before)
+    async with arranged() as (server, seen):
+        for watch in server.state.watches:
+            if watch.resource.plural == "ingresses":
+                watch._pending.append(line + b"\n")
+                watch.end()
+        rearrange(server)
+        await rearranged(seen)
 
 
 async def test_a_page_that_expired_starts_the_list_anew() -> None:
@@ -307,15 +287,13 @@ async def test_a_kind_that_is_not_installed_is_no_obstacle() -> None:
 
 async def test_a_right_that_is_taken_away_takes_no_objects() -> None:
     """A mistake in a Role must not stop traffic; what is said once is not said again and again."""
-    async with api_server() as server:
-        arrange(server)
-        async with watched(server) as seen:
-            server.faults.fail(403, 6, plural="ingresses", verb="watch")
-            server.drop_connections()
-            await seen.quiet(0.2)
-            assert len(seen.hosts()) == 3
-            server.put(ingress("new", "new.example"))
-            await until(lambda: "new" in seen.hosts())
+    async with arranged() as (server, seen):
+        server.faults.fail(403, 6, plural="ingresses", verb="watch")
+        server.drop_connections()
+        await seen.quiet(0.2)
+        assert len(seen.hosts()) == 3
+        server.put(ingress("new", "new.example"))
+        await until(lambda: "new" in seen.hosts())
 
 
 def test_the_kinds_that_are_read_are_where_the_server_has_them() -> None:
