@@ -12,6 +12,7 @@ import pytest
 from proxy.table import Settings
 from tests.support.backend import Backend, Conversation, fixed, raw_backend
 from tests.support.clients import get, half_close, read_reply, reset, within
+from tests.support.failing import eventually
 from tests.support.log import log_pipe
 from tests.support.proxy import RawClient, RunningProxy, one_route, running_proxy
 
@@ -144,13 +145,6 @@ async def waiting(conversation: Conversation, backend: Backend) -> None:
     backend.bodies.append(rest)
 
 
-async def until(condition: object, seconds: float = 5.0) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_a_client_that_resets_cancels_its_request() -> None:
     """The backend sees its connection end at once, and the log says 499."""
     async with (
@@ -160,9 +154,9 @@ async def test_a_client_that_resets_cancels_its_request() -> None:
     ):
         client = await proxy.connect()
         client.send(get("/slow"))
-        await until(lambda: backend.heads)
+        await eventually(lambda: bool(backend.heads), "the request is under way")
         reset(client)
-        await until(lambda: backend.bodies)
+        await eventually(lambda: bool(backend.bodies), "the connection to the backend ends")
         entry = await log.entry(proxy)
         assert idle(proxy) == 0
     assert backend.bodies == [b""]
@@ -178,9 +172,9 @@ async def test_a_client_that_leaves_in_its_body_cancels_its_request() -> None:
     ):
         client = await proxy.connect()
         client.send(b"PUT / HTTP/1.1\r\nHost: foo.example.com\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-        await until(lambda: backend.heads)
+        await eventually(lambda: bool(backend.heads), "the request is under way")
         half_close(client)
-        await until(lambda: backend.bodies)
+        await eventually(lambda: bool(backend.bodies), "the connection to the backend ends")
         entry = await log.entry(proxy)
         client.close()
     assert backend.bodies == [b"3\r\nabc\r\n"]
@@ -225,8 +219,8 @@ async def test_a_client_that_leaves_while_the_proxy_connects_is_forgotten() -> N
         member.data_received(get())
         assert member._exchange.dial is not None
         reset(client)
-        await until(lambda: not len(proxy.worker.connections))
-        await until(lambda: idle(proxy) == 1)
+        await eventually(lambda: not len(proxy.worker.connections), "the client is gone")
+        await eventually(lambda: idle(proxy) == 1, "the connection to the backend is kept")
         other = await proxy.connect()
         other.send(get())
         assert (await read_reply(other)).body == b"ok"

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 import pytest
@@ -19,9 +19,9 @@ from proxy.table import Cluster, Endpoint, Host, Labels, ProxyProtocol, Respond,
 from tests.behaviour.test_tls_termination import AUTHORITY, OK, names_shown, secured, trusting
 from tests.support.backend import fixed, raw_backend
 from tests.support.clients import get, read_reply, silent, within
+from tests.support.failing import eventually, refusing_port
 from tests.support.log import log_pipe
 from tests.support.proxy import HOST, RawClient, RunningProxy, running_proxy
-from tests.support.real_apiserver import free_port
 
 PASSED = "passed.example.com"
 OWN = trustme.CA()
@@ -80,14 +80,6 @@ async def connect(proxy: RunningProxy, name: str | None = PASSED) -> RawClient:
 async def echoes(client: RawClient, data: bytes = b"hello") -> bool:
     client.send(data)
     return await within(client.reader.readexactly(len(data))) == data
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    await within(wait())
 
 
 async def test_the_endpoint_ends_the_tls_and_bytes_pass_both_ways() -> None:
@@ -173,17 +165,18 @@ async def test_a_proxy_in_front_is_believed_towards_the_endpoint_too() -> None:
 
 async def test_an_endpoint_that_cannot_be_reached_is_passed_over() -> None:
     """Nothing was sent to it, so the next one is tried; with none left, the connection ends."""
-    async with endpoint() as server, running_proxy(passing(free_port(), server)) as proxy:
-        for _ in range(4):
-            client = await connect(proxy)
-            assert await echoes(client)
-            client.close()
-        assert proxy.worker.telemetry.upstream_connect_failures >= 1
-    for table in (passing(free_port()), passing()):
-        async with running_proxy(table) as proxy:
-            with pytest.raises((ssl.SSLError, ConnectionError)):
-                await connect(proxy)
-            await until(lambda: proxy.worker.runtime.tunnels == 0)
+    with refusing_port() as closed:
+        async with endpoint() as server, running_proxy(passing(closed, server)) as proxy:
+            for _ in range(4):
+                client = await connect(proxy)
+                assert await echoes(client)
+                client.close()
+            assert proxy.worker.telemetry.upstream_connect_failures >= 1
+        for table in (passing(closed), passing()):
+            async with running_proxy(table) as proxy:
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    await connect(proxy)
+                await eventually(lambda: proxy.worker.runtime.tunnels == 0, "the tunnel ends")
 
 
 async def test_names_without_a_cluster_are_not_ended_here() -> None:
@@ -209,7 +202,7 @@ async def test_each_side_may_end_its_half() -> None:
         writer.write_eof()
         assert await within(reader.read()) == b"%d" % (len(hello()) + 100_000)
         writer.close()
-        await until(lambda: proxy.worker.runtime.tunnels == 0)
+        await eventually(lambda: proxy.worker.runtime.tunnels == 0, "the tunnel ends")
         assert len(proxy.worker.connections) == 0
 
 
@@ -238,7 +231,7 @@ async def test_when_one_side_is_gone_the_other_ends(who: str) -> None:
         else:
             assert await client.read_to_end() == b""
             client.close()
-        await until(lambda: proxy.worker.runtime.tunnels == 0)
+        await eventually(lambda: proxy.worker.runtime.tunnels == 0, "the tunnel ends")
         assert (proxy.worker.runtime.active, cluster.endpoints[0].active, len(proxy.worker.connections)) == (0, 0, 0)
 
 
@@ -399,8 +392,13 @@ async def test_the_log_tells_why_a_connection_was_cut() -> None:
         await reader.readexactly(len(hello()))
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    async with log_pipe() as log, endpoint(secure=False) as raw, endpoint(secure=False, serve=reset) as rude:
-        closed = (free_port(), free_port())
+    async with (
+        log_pipe() as log,
+        endpoint(secure=False) as raw,
+        endpoint(secure=False, serve=reset) as rude,
+        AsyncExitStack() as holding,
+    ):
+        closed = [holding.enter_context(refusing_port()) for _ in range(2)]
         async with running_proxy(logging(*closed), log_fd=log.fd) as proxy:
             said = []
             for table in (logging(*closed), logging(), logging(rude), logging(raw, tunnel_timeout=0.05)):
@@ -442,7 +440,7 @@ async def test_the_log_tells_of_clients_that_leave() -> None:
             proxy.publish(logging(port))
             _, writer = await asyncio.open_connection("127.0.0.1", proxy.tls_port)
             writer.write(hello())
-            await until(lambda: proxy.worker.runtime.tunnels == 1)
+            await eventually(lambda: proxy.worker.runtime.tunnels == 1, "the tunnel stands")
             await asyncio.sleep(0.05)
             assert proxy.worker.connections.kill_all() == 1
             entry = await log.entry(proxy)

@@ -10,13 +10,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.support.cluster import until
 
 INGRESS = """\
 apiVersion: networking.k8s.io/v1
@@ -94,14 +96,6 @@ class Pyngress:
         async with self.client.get(f"http://127.0.0.1:{self.admin}{page}") as response:
             return response.status, await response.text()
 
-    async def until(self, happened: Callable[[], Awaitable[bool] | bool], within: float = 5.0) -> None:
-        async with asyncio.timeout(within):
-            while True:
-                result = happened()
-                if (await result) if isinstance(result, Awaitable) else result:
-                    return
-                await asyncio.sleep(0.01)
-
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
 
@@ -126,7 +120,7 @@ async def running(folder: Path, *flags: str, workers: int = 1) -> AsyncIterator[
         pyngress = Pyngress(process, client, folder)
         reading = tasks.create_task(pyngress.read_log())
         try:
-            await pyngress.until(lambda: bool(pyngress.said("ready")), 10.0)
+            await until(lambda: bool(pyngress.said("ready")), 10.0)
             (starting,) = pyngress.said("starting")
             pyngress.http, pyngress.https, pyngress.admin = (
                 int(starting[name].rpartition(":")[2]) for name in ("http", "https", "admin")
@@ -182,7 +176,7 @@ async def test_serves_a_folder_and_follows_its_changes(tmp_path: Path) -> None:
         async def is_live() -> bool:
             return (await pyngress.get(host="two.example.com"))[0] == 200
 
-        await pyngress.until(is_live)
+        await until(is_live)
         assert time.monotonic() - changed_at < 1.0
         assert pyngress.children() == children
 
@@ -195,15 +189,15 @@ async def test_a_broken_file_is_reported_and_the_last_good_state_serves(tmp_path
     """In the log once and on /problems, until it is mended; SIGHUP in between changes nothing."""
     async with running(tmp_path) as (pyngress, _):
         pyngress.write("ingress.yaml", "kind: [")
-        await pyngress.until(lambda: any(entry["level"] == "error" for entry in pyngress.log))
+        await until(lambda: any(entry["level"] == "error" for entry in pyngress.log))
         assert await pyngress.get() == (200, "ok")
         assert "ingress.yaml" in (await pyngress.ask("/problems"))[1]
         pyngress.process.send_signal(signal.SIGHUP)
-        await pyngress.until(lambda: bool(pyngress.said("SIGHUP")))
+        await until(lambda: bool(pyngress.said("SIGHUP")))
         assert await pyngress.get() == (200, "ok")
         assert sum(entry["level"] == "error" for entry in pyngress.log) == 1
         pyngress.write("ingress.yaml", INGRESS % "one.example.com")
-        await pyngress.until(lambda: bool(pyngress.said("cleared")))
+        await until(lambda: bool(pyngress.said("cleared")))
         assert await pyngress.ask("/problems") == (200, "No problems.\n")
 
 
@@ -217,7 +211,7 @@ async def test_a_killed_worker_is_back_and_its_counters_are_kept(tmp_path: Path)
             return re.search(line, metrics, re.MULTILINE) is not None
 
         assert await pyngress.get() == (200, "ok")
-        await pyngress.until(lambda: counts(1))
+        await until(lambda: counts(1))
         (worker,) = pyngress.children()
         killed_at = time.monotonic()
         os.kill(worker, signal.SIGKILL)
@@ -226,7 +220,7 @@ async def test_a_killed_worker_is_back_and_its_counters_are_kept(tmp_path: Path)
         assert pyngress.children() != [worker]
         _, metrics = await pyngress.ask("/metrics")
         assert 'pyngress_worker_restarts_total{worker="0"} 1.0' in metrics
-        await pyngress.until(lambda: counts(2))
+        await until(lambda: counts(2))
 
 
 @pytest.mark.alone
@@ -237,7 +231,7 @@ async def test_sigterm_is_not_ready_then_accepts_then_finishes_what_is_in_flight
         await backend.slow.wait()
         told_at = time.monotonic()
         pyngress.process.send_signal(signal.SIGTERM)
-        await pyngress.until(lambda: bool(pyngress.said("shutting down")))
+        await until(lambda: bool(pyngress.said("shutting down")))
         assert await pyngress.ask("/readyz") == (503, "shutting down\n")
         assert await pyngress.get() == (200, "ok")
         assert time.monotonic() - told_at < 0.6
@@ -271,7 +265,7 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, second: signal.Signa
         await backend.slow.wait()
         children = pyngress.children()
         pyngress.process.send_signal(signal.SIGTERM)
-        await pyngress.until(lambda: bool(pyngress.said("shutting down")))
+        await until(lambda: bool(pyngress.said("shutting down")))
         pyngress.process.send_signal(second)
         assert await pyngress.exit_code(3.0) == 128 + second
         assert not any(pid_exists(pid) for pid in children)

@@ -53,12 +53,6 @@ class Client:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
-
-
-@pytest.fixture
 async def client(server: ApiServer) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as session:
         yield Client(server, session)

@@ -117,18 +117,6 @@ async def running(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]
             task.cancel()
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer) -> AsyncIterator[KubeClient]:
-    async with client_of(server) as client:
-        yield client
-
-
 def stored(server: ApiServer) -> dict[str, Any]:
     found = server.get("coordination.k8s.io/v1", "Lease", "pyngress-leader", "default")
     assert found is not None

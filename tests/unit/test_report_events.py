@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
 from ingress.kube import KubeClient
@@ -170,18 +169,6 @@ def test_long_texts_are_cut_between_characters() -> None:
 
 
 # ---- against an API server
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer) -> AsyncIterator[KubeClient]:
-    async with client_of(server) as client:
-        yield client
 
 
 @asynccontextmanager

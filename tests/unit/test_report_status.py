@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
 from ingress.kube import KubeClient
@@ -20,18 +19,6 @@ from tests.support.kube_client import client_of, until
 ONE = LoadBalancerAddress(ip="192.0.2.1")
 TWO = LoadBalancerAddress(hostname="lb.example.com")
 NAMESPACE = "default"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer) -> AsyncIterator[KubeClient]:
-    async with client_of(server) as client:
-        yield client
 
 
 @asynccontextmanager

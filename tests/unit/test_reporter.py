@@ -22,18 +22,12 @@ from ingress.resources import (
     Service,
     TrafficPolicy,
 )
-from tests.support.apiserver import ApiServer, api_server, ingress
+from tests.support.apiserver import ApiServer, ingress
 from tests.support.kube_client import client_of, until
 
 REF = ObjectRef(kind="Ingress", namespace="default", name="shop")
 WRONG = Problem(object=REF, field="spec.rules[0]", reason="ServiceNotFound", message="no Service shop")
 ADDRESS = LoadBalancerAddress(ip="192.0.2.1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -92,12 +92,6 @@ async def server() -> AsyncIterator[ApiServer]:
         yield server
 
 
-@pytest.fixture
-async def client(server: ApiServer) -> AsyncIterator[KubeClient]:
-    async with client_of(server) as client:
-        yield client
-
-
 def put_service(server: ApiServer, *addresses: str) -> None:
     server.put(
         {
