@@ -38,7 +38,8 @@ http {{
     upstream itself {{ server 127.0.0.1:{port}; keepalive 64; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        location = / {{ return 200 "{body}"; }}
+        # No head twice where no request comes twice.
+        location = / {{ add_header X-Item $arg_item; return 200 "{body}"; }}
         location = /mebibyte {{ root {folder}; sendfile on; }}
         # ``return`` would answer before it has read the body; a proxied request is read to its end first.
         location = /upload {{

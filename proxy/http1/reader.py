@@ -131,9 +131,13 @@ class RequestParser:
 
 
 class ResponseParser:
-    """Reads response heads of one upstream connection into one :class:`ResponseHead`."""
+    """Reads response heads of one upstream connection into one :class:`ResponseHead`.
 
-    __slots__ = ("head", "on_header")
+    Endpoints, too, send the same head again: for what many ask for at the same time, within a second. Where every byte
+    is that of the last head, so is everything that follows from it.
+    """
+
+    __slots__ = ("_is_head", "_last", "_lines", "_size", "_special", "head", "on_header")
 
     on_message_begin = on_url = on_status = on_headers_complete = on_body = on_message_complete = None
     on_chunk_header = on_chunk_complete = None
@@ -142,6 +146,13 @@ class ResponseParser:
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
         self.on_header = head.add_field
+        self._size = 0
+        """Bytes of the last head."""
+        self._last = b""
+        """The last head; empty where it is not to be compared with."""
+        self._is_head = False
+        self._lines = b""
+        self._special: dict[int, bytes] = {}
 
     def parse(self, data: bytes, *, is_head: bool) -> None:
         """Read one whole head; ``is_head``: it answers a HEAD request.
@@ -150,6 +161,12 @@ class ResponseParser:
             BadResponse: it is not one, or its framing is in doubt.
         """
         head = self.head
+        if data == self._last and is_head is self._is_head:
+            # Filters may have changed them since.
+            head.lines = self._lines
+            head.special = self._special.copy()
+            return
+        self._last = b""
         head.reset()
         # A fresh parser each time: the last one waits for the body that was cut off before it (0.5 µs).
         parser = httptools.HttpResponseParser(self)
@@ -168,6 +185,14 @@ class ResponseParser:
             known = _read_status_line(line, parser.get_status_code())
         status, minor, head.start = known
         head.settle(status, minor, data[end:-2], is_head=is_head)
+        size = len(data)
+        if size == self._size:
+            # It may well be the same again: other lengths tell at once that heads differ.
+            self._last = data if size <= _MAX_COMPARED else b""
+            self._is_head = is_head
+            self._lines = head.lines
+            self._special = head.special.copy()
+        self._size = size
 
 
 def _read_status_line(line: bytes, status: int) -> tuple[int, int, bytes]:

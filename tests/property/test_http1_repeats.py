@@ -1,13 +1,14 @@
-"""Heads on one connection: what was read before never changes what a head means."""
+"""Heads on one connection, of either side: what was read before never changes what a head means."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.reader import RequestParser
-from proxy.message.errors import BadRequest
+from proxy.http1.reader import RequestParser, ResponseParser
+from proxy.message.errors import BadRequest, BadResponse
 from proxy.message.request import RequestHead
+from proxy.message.response import ResponseHead
 
 STARTS = [b"GET ", b"PUT ", b"HEAD ", b"POST ", b"GET  ", b"OPTIONS ", b"CONNECT ", b"TRACE "]
 TARGETS = [
@@ -84,3 +85,51 @@ def test_repeated_lines_let_no_other_request_pass(lines: bytes, asked: list[tupl
     for start, target in asked:
         data = start + target + b" HTTP/1.1\r\n" + lines + b"\r\n"
         assert meaning(parser, data) == meaning(RequestParser(RequestHead()), data)
+
+
+RESPONSES = st.builds(
+    lambda start, lines: start + lines + b"\r\n",
+    st.sampled_from(
+        [
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 204 No\r\n",
+            b"HTTP/1.0 200 OK\r\n",
+            b"HTTP/1.1 304 N\r\n",
+            b"HTTP/2 200\r\n",
+        ]
+    ),
+    st.sampled_from(
+        [
+            b"Content-Length: 5\r\n",
+            b"Content-Length: 6\r\n",
+            b"Content-Length: x\r\n",
+            b"Content-Length: 05\r\nServer: a\r\n",
+            b"Transfer-Encoding: chunked\r\nConnection: x-a\r\nX-A: 1\r\n",
+            b"Connection: close\r\nDate: Tue\r\nX-B: 1\r\n",
+            b"X: %b\r\n" % (b"v" * 5000),
+            b"",
+        ]
+    ),
+)
+
+
+def response_meaning(parser: ResponseParser, data: bytes, *, is_head: bool) -> object:
+    head = parser.head
+    try:
+        parser.parse(data, is_head=is_head)
+    except BadResponse as refusal:
+        return refusal.reason
+    return (
+        head.status, head.start, head.minor, head.lines, dict(head.special), head.content_length, head.keep_alive,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(RESPONSES, st.booleans()), min_size=1, max_size=4))
+def test_a_response_head_means_the_same_behind_any_other(heads: list[tuple[bytes, bool]]) -> None:
+    """Also where it is sent again and again, in answer to HEAD or not, and filters changed what came before."""
+    parser = ResponseParser(ResponseHead())
+    for data, is_head in [heads[0], heads[0], *heads, *heads, heads[0]]:
+        fresh = response_meaning(ResponseParser(ResponseHead()), data, is_head=is_head)
+        assert response_meaning(parser, data, is_head=is_head) == fresh
+        parser.head.lines = b"X-Changed: 1\r\n"
+        parser.head.special[99] = b""
