@@ -286,8 +286,9 @@ async def test_idle_connections_cost_a_few_kibibytes(tmp_path: Path) -> None:
                 sizes.append(proxy.resident())
             await eventually(lambda: proxy.open_files() <= few, "they are gone", 10)
         assert before + (sizes[0] - before) * 10_000 / count < 150 * MEBIBYTE
-        # What is gone refers to itself, and goes when the collector of garbage comes round: after a few thousand.
-        assert sizes[7] - sizes[4] < 2 * MEBIBYTE, sizes  # 6,000 that stayed would be 36
+        # What is gone refers to itself, and goes when the collector of garbage comes round: after a few thousand, so
+        # that two crowds may differ by half of one.
+        assert sizes[7] - sizes[4] < 8 * MEBIBYTE, sizes  # 6,000 that stayed would be 36
 
 
 async def answered(handles: list[socket.socket]) -> None:
