@@ -64,7 +64,8 @@ class Nowhere:
         pass
 
 
-async def main() -> None:
+def wired() -> tuple[Worker, UpstreamConnection]:
+    """The proxy with one route, and the connection to its endpoint. A loop must run; the worker is to be closed."""
     worker = Worker(asyncio.get_running_loop(), log=None)
     route = Route(action=Forward(cluster="c"), labels=Labels(namespace="d", ingress="i", path="/", service="s"))
     table = Table(
@@ -77,6 +78,11 @@ async def main() -> None:
     upstream = UpstreamConnection(endpoint, 100)
     upstream.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
     endpoint.keep(upstream, 100, 0.0)
+    return worker, upstream
+
+
+async def main() -> None:
+    worker, upstream = wired()
     client = Http1Connection(worker.connections)
     client.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
 

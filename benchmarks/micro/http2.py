@@ -20,11 +20,9 @@ from time import perf_counter
 
 from hpack import Encoder
 
-from benchmarks.micro.exchange import RESPONSE, Nowhere
+from benchmarks.micro.exchange import RESPONSE, Nowhere, wired
 from proxy.http2 import PREFACE, Http2Connection, Limits, RequestReceived
 from proxy.server.http2 import Http2ServerConnection
-from proxy.table import Cluster, Endpoint, Forward, Host, Labels, Route, Settings, Table
-from proxy.table.feed import difference
 from proxy.upstream.connection import UpstreamConnection
 from proxy.worker.worker import Worker
 
@@ -98,19 +96,7 @@ def run_proxy(worker: Worker, upstream: UpstreamConnection, frames: Sequence[byt
 
 
 async def main() -> None:
-    worker = Worker(asyncio.get_running_loop(), log=None)
-    route = Route(action=Forward(cluster="c"), labels=Labels(namespace="d", ingress="i", path="/", service="s"))
-    table = Table(
-        hosts={"foo.mydomain.com": Host(routes=(route,))},
-        clusters={"c": Cluster(endpoints=(Endpoint(address="127.0.0.1", port=9),))},
-        settings=Settings(access_log="off"),
-    )
-    assert worker.apply(difference(Table(), table, generation=1)) is None
-    endpoint = worker.runtime.state.clusters["c"].endpoints[0]
-    upstream = UpstreamConnection(endpoint, 100)
-    upstream.connection_made(Nowhere())  # type: ignore[arg-type]  # as much of a transport as is used
-    endpoint.keep(upstream, 100, 0.0)
-
+    worker, upstream = wired()
     cases: dict[str, Callable[[Sequence[bytes]], None]] = {
         "codec": run_codec,
         "proxy": lambda frames: run_proxy(worker, upstream, frames),
